@@ -1,0 +1,98 @@
+//! Protocol counters: `/proc/net/netstat`, `snmp` and, where it exists, `snmp6`.
+
+use super::{Collector, Gather, Settings, StartError};
+use crate::families::{Families, Kind};
+use crate::host::{Failure, Host, number};
+use cli::Flag;
+use re2::Regex;
+
+pub(super) const COLLECTOR: Collector = Collector { name: "netstat", enabled: true, flags, deprecated: &[], build };
+
+const FLAG: &str = "collector.netstat.fields";
+const FIELDS: &str = "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)\
+|TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)\
+|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)\
+|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$";
+
+fn flags() -> Vec<Flag> {
+    vec![Flag::string(FLAG, FIELDS, "Pattern of PROTOCOL_FIELD to show")]
+}
+
+struct Netstat {
+    fields: Option<Regex>,
+}
+
+fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
+    Ok(Box::new(Netstat { fields: settings.pattern(FLAG)? }))
+}
+
+impl Gather for Netstat {
+    fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
+        for path in ["net/netstat", "net/snmp"] {
+            let text = host.read_proc(path)?;
+            let mut lines = text.lines();
+            while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+                self.pair(path, names, values, out)?;
+            }
+        }
+        match host.read_proc("net/snmp6") {
+            Ok(text) => self.snmp6(&text, out),
+            Err(failure) if failure.is_absent() => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+impl Netstat {
+    fn pair(&self, path: &str, names: &str, values: &str, out: &mut Families) -> Result<(), Failure> {
+        let mut values = values.split_whitespace();
+        let mut names = names.split_whitespace();
+        let (Some(protocol), Some(_)) = (names.next(), values.next()) else { return Ok(()) };
+        let protocol = protocol.trim_end_matches(':');
+        let (names, values): (Vec<&str>, Vec<&str>) = (names.collect(), values.collect());
+        if names.len() != values.len() {
+            return Err(Failure::form(path, format!("{protocol} has {} names, {} values", names.len(), values.len())));
+        }
+        for (name, value) in names.iter().zip(values) {
+            self.field(path, protocol, name, value, out)?;
+        }
+        Ok(())
+    }
+
+    fn snmp6(&self, text: &str, out: &mut Families) -> Result<(), Failure> {
+        for line in text.lines() {
+            let mut parts = line.split_whitespace();
+            let (Some(key), Some(value)) = (parts.next(), parts.next()) else { continue };
+            let Some(six) = key.find('6') else { continue };
+            self.field("net/snmp6", &key[..=six], &key[six + 1..], value, out)?;
+        }
+        Ok(())
+    }
+
+    fn field(&self, path: &str, protocol: &str, name: &str, value: &str, out: &mut Families) -> Result<(), Failure> {
+        let key = format!("{protocol}_{name}");
+        if self.fields.as_ref().is_some_and(|fields| !fields.is_match(&key)) {
+            return Ok(());
+        }
+        let help = format!("The figure {name} of {protocol}.");
+        out.sample(Kind::Untyped, &format!("node_netstat_{key}"), &help, &[], number(path, value)?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Tree;
+
+    #[test]
+    fn names_above_values() {
+        let tree = Tree::new()
+            .file("proc/net/netstat", "TcpExt: SyncookiesSent Other\nTcpExt: 3 9\n")
+            .file("proc/net/snmp", "Udp: InErrors\nUdp: 4\n")
+            .file("proc/net/snmp6", "Ip6InOctets   460\nIp6OutNoRoutes 3\n");
+        assert_eq!(
+            tree.samples("netstat", &[]),
+            "node_netstat_Ip6_InOctets 460\nnode_netstat_TcpExt_SyncookiesSent 3\nnode_netstat_Udp_InErrors 4\n"
+        );
+    }
+}

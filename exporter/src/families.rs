@@ -1,0 +1,297 @@
+//! What the collectors write: finished text lines in one buffer, with one small index entry a series.
+//!
+//! Nothing is allocated for a sample except the growth of two buffers, and the order of the answer (families by name,
+//! series by label values) is made once at the end by sorting the index. The first arrival of a series wins; a later
+//! one is counted as dropped, and so is a sample whose type differs from the type its family already has.
+
+use exposition::{Family, MetricValue};
+use std::collections::{BTreeSet, HashMap};
+
+/// The types a collector may give to a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Goes up only.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// No promise.
+    Untyped,
+    /// Only through textfiles and the exporter's own registry.
+    Summary,
+    /// Only through textfiles and the exporter's own registry.
+    Histogram,
+}
+
+impl Kind {
+    fn text(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Untyped => "untyped",
+            Kind::Summary => "summary",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Head {
+    name: String,
+    help: String,
+    kind: Kind,
+}
+
+/// Where one series lies: its lines, the part of them that names it, and its sort key.
+#[derive(Debug)]
+struct Series {
+    family: u32,
+    lines: (usize, usize),
+    named_until: usize,
+    key: (usize, usize),
+}
+
+/// One answer in the making.
+#[derive(Debug, Default)]
+pub struct Families {
+    heads: Vec<Head>,
+    by_name: HashMap<String, u32>,
+    text: Vec<u8>,
+    keys: Vec<u8>,
+    series: Vec<Series>,
+    dropped: u64,
+}
+
+impl Families {
+    /// Nothing yet.
+    pub fn new() -> Families {
+        Families::default()
+    }
+
+    /// A gauge without labels.
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.sample(Kind::Gauge, name, help, &[], value);
+    }
+
+    /// A counter without labels.
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.sample(Kind::Counter, name, help, &[], value);
+    }
+
+    /// One sample with labels in any order.
+    pub(crate) fn sample(&mut self, kind: Kind, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
+        let Some(family) = self.family(kind, name, help) else { return };
+        let start = self.text.len();
+        let sorted = sorted_labels(labels);
+        let key = self.push_key(&sorted);
+        let named_until = self.line(name, "", &sorted, value);
+        self.series.push(Series { family, lines: (start, self.text.len()), named_until, key });
+    }
+
+    /// Everything of a family that was built elsewhere: a textfile, the exporter's own registry.
+    pub(crate) fn add(&mut self, family: &Family) {
+        // All series of a family show the same label names; those a metric lacks are empty.
+        let names: BTreeSet<&str> =
+            family.metrics.iter().flat_map(|metric| metric.labels.iter().map(|(name, _)| name)).collect();
+        for metric in &family.metrics {
+            let mut labels: Vec<(&str, &str)> = metric.labels.iter().collect();
+            if labels.len() < names.len() {
+                let value =
+                    |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
+                labels = names.iter().map(|name| (*name, value(name))).collect();
+            }
+            match &metric.value {
+                MetricValue::Counter { value, .. } => {
+                    self.sample(Kind::Counter, &family.name, &family.help, &labels, *value);
+                }
+                MetricValue::Gauge(value) => self.sample(Kind::Gauge, &family.name, &family.help, &labels, *value),
+                MetricValue::Untyped(value) => self.sample(Kind::Untyped, &family.name, &family.help, &labels, *value),
+                MetricValue::Summary { .. } => self.block(Kind::Summary, family, &metric.value, &labels),
+                MetricValue::Histogram(_) => self.block(Kind::Histogram, family, &metric.value, &labels),
+            }
+        }
+    }
+
+    /// A metric of several lines: one for each bound, then sum and count.
+    fn block(&mut self, kind: Kind, family: &Family, value: &MetricValue, labels: &[(&str, &str)]) {
+        let (suffix, bound_name, mut bounds, sum, count) = match value {
+            MetricValue::Summary { count, sum, quantiles } => ("", "quantile", quantiles.clone(), *sum, *count),
+            MetricValue::Histogram(whole) => ("_bucket", "le", whole.buckets.clone(), whole.sum, whole.count),
+            _ => return,
+        };
+        let Some(index) = self.family(kind, &family.name, &family.help) else { return };
+        if kind == Kind::Histogram && bounds.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+            bounds.push((f64::INFINITY, count));
+        }
+        let sorted = sorted_labels(labels);
+        let key = self.push_key(&sorted);
+        let start = self.text.len();
+        for (suffix, value) in [("_sum", sum), ("_count", count)] {
+            self.line(&family.name, suffix, &sorted, value);
+        }
+        let tail = self.text.split_off(start);
+        for (bound, value) in bounds {
+            let mut text = Vec::new();
+            exposition::write_float(bound, &mut text);
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let mut bounded = sorted.clone();
+            bounded.push((bound_name, &text));
+            self.line(&family.name, suffix, &bounded, value);
+        }
+        self.text.extend_from_slice(&tail);
+        self.series.push(Series { family: index, lines: (start, self.text.len()), named_until: start, key });
+    }
+
+    /// One line; the answer is where its name and labels end.
+    fn line(&mut self, name: &str, suffix: &str, labels: &[(&str, &str)], value: f64) -> usize {
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(suffix.as_bytes());
+        write_labels(labels, &mut self.text);
+        let named_until = self.text.len();
+        self.text.push(b' ');
+        exposition::write_float(value, &mut self.text);
+        self.text.push(b'\n');
+        named_until
+    }
+
+    fn family(&mut self, kind: Kind, name: &str, help: &str) -> Option<u32> {
+        if let Some(&index) = self.by_name.get(name) {
+            if self.heads[index as usize].kind == kind {
+                return Some(index);
+            }
+            self.dropped += 1;
+            return None;
+        }
+        let index = u32::try_from(self.heads.len()).ok()?;
+        self.by_name.insert(name.to_owned(), index);
+        self.heads.push(Head { name: name.to_owned(), help: help.to_owned(), kind });
+        Some(index)
+    }
+
+    /// Series with fewer labels come first, then label values decide; the separator is smaller than any character.
+    fn push_key(&mut self, labels: &[(&str, &str)]) -> (usize, usize) {
+        let start = self.keys.len();
+        self.keys.push(u8::try_from(labels.len()).unwrap_or(u8::MAX));
+        for (_, value) in labels {
+            self.keys.extend_from_slice(value.as_bytes());
+            self.keys.push(0);
+        }
+        (start, self.keys.len())
+    }
+
+    /// The answer in text format 0.0.4 and the number of samples that were refused.
+    pub fn finish(mut self) -> (Vec<u8>, u64) {
+        let mut rank: Vec<u32> = (0..self.heads.len() as u32).collect();
+        rank.sort_by(|a, b| self.heads[*a as usize].name.cmp(&self.heads[*b as usize].name));
+        let mut place = vec![0u32; rank.len()];
+        for (position, index) in rank.iter().enumerate() {
+            place[*index as usize] = position as u32;
+        }
+        let keys = &self.keys;
+        self.series.sort_by(|a, b| {
+            place[a.family as usize]
+                .cmp(&place[b.family as usize])
+                .then_with(|| keys[a.key.0..a.key.1].cmp(&keys[b.key.0..b.key.1]))
+        });
+        let mut out = Vec::with_capacity(self.text.len() * 2);
+        let mut last: Option<&Series> = None;
+        for series in &self.series {
+            let same_family = last.is_some_and(|last| last.family == series.family);
+            if !same_family {
+                write_head(&self.heads[series.family as usize], &mut out);
+            } else if last.is_some_and(|last| self.same(last, series)) {
+                self.dropped += 1;
+                continue;
+            }
+            out.extend_from_slice(&self.text[series.lines.0..series.lines.1]);
+            last = Some(series);
+        }
+        (out, self.dropped)
+    }
+
+    fn same(&self, a: &Series, b: &Series) -> bool {
+        self.keys[a.key.0..a.key.1] == self.keys[b.key.0..b.key.1]
+            && self.text[a.lines.0..a.named_until] == self.text[b.lines.0..b.named_until]
+    }
+}
+
+fn sorted_labels<'a>(labels: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut sorted = labels.to_vec();
+    sorted.sort_unstable_by_key(|(name, _)| *name);
+    sorted
+}
+
+fn write_labels(labels: &[(&str, &str)], out: &mut Vec<u8>) {
+    for (position, (name, value)) in labels.iter().enumerate() {
+        out.push(if position == 0 { b'{' } else { b',' });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"=\"");
+        escape(value, true, out);
+        out.push(b'"');
+    }
+    if !labels.is_empty() {
+        out.push(b'}');
+    }
+}
+
+fn escape(text: &str, quotes: bool, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'"' if quotes => out.extend_from_slice(b"\\\""),
+            other => out.push(other),
+        }
+    }
+}
+
+fn write_head(head: &Head, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"# HELP ");
+    out.extend_from_slice(head.name.as_bytes());
+    out.push(b' ');
+    escape(&head.help, false, out);
+    out.extend_from_slice(b"\n# TYPE ");
+    out.extend_from_slice(head.name.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.kind.text().as_bytes());
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(families: Families) -> String {
+        String::from_utf8(families.finish().0).expect("text")
+    }
+
+    #[test]
+    fn families_by_name_series_by_values() {
+        let mut out = Families::new();
+        out.sample(Kind::Counter, "b_total", "B.", &[("x", "a b")], 1e6);
+        out.sample(Kind::Counter, "b_total", "B.", &[("x", "a")], 0.5);
+        out.gauge("a", "A\\\n.", f64::INFINITY);
+        assert_eq!(
+            text(out),
+            "# HELP a A\\\\\\n.\n# TYPE a gauge\na +Inf\n# HELP b_total B.\n# TYPE b_total counter\n\
+             b_total{x=\"a\"} 0.5\nb_total{x=\"a b\"} 1e+06\n"
+        );
+    }
+
+    #[test]
+    fn the_first_of_two_equal_series_wins() {
+        let mut out = Families::new();
+        out.sample(Kind::Gauge, "a", "A.", &[("y", "2"), ("x", "1")], 1.0);
+        out.sample(Kind::Gauge, "a", "A.", &[("x", "1"), ("y", "2")], 2.0);
+        out.sample(Kind::Counter, "a", "A.", &[], 3.0);
+        let (text, dropped) = out.finish();
+        assert_eq!(String::from_utf8_lossy(&text), "# HELP a A.\n# TYPE a gauge\na{x=\"1\",y=\"2\"} 1\n");
+        assert_eq!(dropped, 2);
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let mut out = Families::new();
+        out.sample(Kind::Gauge, "a", "", &[("x", "q\"b\\n\n")], 1.0);
+        assert!(text(out).contains("a{x=\"q\\\"b\\\\n\\n\"} 1\n"));
+    }
+}

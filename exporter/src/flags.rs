@@ -1,0 +1,36 @@
+//! The command line: general flags, one switch a collector, and the collectors' own flags.
+
+use crate::collectors::ALL;
+use cli::{Command, Flag};
+
+/// The whole command line of the exporter.
+pub fn command() -> Command {
+    let mut command = Command::new("node_exporter", "Shows what this machine's kernel says, as metrics.")
+        .flag(Flag::string("web.telemetry-path", "/metrics", "Path of the metrics"))
+        .flag(Flag::boolean("web.disable-exporter-metrics", false, "Leave out metrics about the exporter itself"))
+        .flag(Flag::int("web.max-requests", 40, "Most scrapes at the same time, 0 for no limit"))
+        .flag(Flag::boolean("collector.disable-defaults", false, "Turn off every collector that is not named"))
+        .flag(Flag::int("runtime.gomaxprocs", 1, "Worker threads").env("GOMAXPROCS"))
+        .web_flags(":9100")
+        .log_flags()
+        .flag(Flag::string("path.procfs", "/proc", "Where procfs is mounted"))
+        .flag(Flag::string("path.sysfs", "/sys", "Where sysfs is mounted"))
+        .flag(Flag::string("path.rootfs", "/", "Where the root file system is mounted"))
+        .flag(Flag::string("path.udev.data", "/run/udev/data", "Where udev keeps its data"));
+    for collector in ALL {
+        let help = format!("Show the {} collector", collector.name);
+        command = command.flag(Flag::boolean(switch(collector.name), collector.enabled, help));
+        for flag in (collector.flags)() {
+            command = command.flag(flag);
+        }
+        for (old, new) in collector.deprecated {
+            command = command.flag(Flag::string(*old, "", format!("Deprecated, use --{new}")).hidden());
+        }
+    }
+    command
+}
+
+/// `collector.NAME`.
+pub(crate) fn switch(name: &str) -> String {
+    format!("collector.{name}")
+}

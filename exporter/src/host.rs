@@ -1,0 +1,219 @@
+//! The machine as the collectors see it: four path prefixes and bounded reads.
+//!
+//! Truth: <https://docs.kernel.org/filesystems/proc.html> and <https://docs.kernel.org/filesystems/sysfs.html>. An
+//! attribute of sysfs is read with one `read` of at most 128 bytes and never again, because some drivers answer a
+//! second read with EAGAIN for ever.
+
+use runtime::Clock;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// No file of procfs that a collector reads is longer than this.
+const PROC_BYTES_MAX: u64 = 16 << 20;
+const SYS_BYTES_MAX: usize = 128;
+
+/// Why a collector did not finish. Samples written before stay in the answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Failure {
+    /// The machine has nothing of this kind; logged at debug level only.
+    #[error("no data: {0}")]
+    NoData(String),
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file has another form than the kernel's documentation says.
+    #[error("cannot understand {path}: {what}")]
+    Form {
+        /// The file below its prefix.
+        path: String,
+        /// What was met.
+        what: String,
+    },
+    /// The system refused a call.
+    #[error("{call} failed: {source}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// A file of unexpected form.
+    pub(crate) fn form(path: &str, what: impl Into<String>) -> Failure {
+        Failure::Form { path: path.to_owned(), what: what.into() }
+    }
+
+    /// Turns "the file does not exist" into "no data".
+    pub(crate) fn absent_is_no_data(self) -> Failure {
+        match self {
+            Failure::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                Failure::NoData(format!("{} does not exist", path.display()))
+            }
+            other => other,
+        }
+    }
+
+    /// True when a file was missing.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Failure::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Path prefixes and the clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    proc: PathBuf,
+    sys: PathBuf,
+    root: PathBuf,
+    udev: Option<PathBuf>,
+    clock: Clock,
+}
+
+impl Host {
+    /// Prefixes as on the command line; udev data that are not there are not asked for again.
+    pub(crate) fn new(proc: &str, sys: &str, root: &str, udev: &str, clock: Clock) -> Host {
+        let udev = PathBuf::from(udev);
+        let udev = udev.is_dir().then_some(udev);
+        Host { proc: proc.into(), sys: sys.into(), root: root.into(), udev, clock }
+    }
+
+    /// The clock.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A path below procfs.
+    pub(crate) fn proc(&self, path: &str) -> PathBuf {
+        self.proc.join(path)
+    }
+
+    /// A path below sysfs.
+    pub(crate) fn sys(&self, path: &str) -> PathBuf {
+        self.sys.join(path)
+    }
+
+    /// A path below the root file system; `path` may start with a slash.
+    pub(crate) fn root(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// A mount point as seen from below the root prefix. The prefix is cut off as text, as upstream does.
+    pub(crate) fn strip_root<'a>(&self, mount_point: &'a str) -> &'a str {
+        let prefix = self.root.to_str().unwrap_or("/");
+        if prefix == "/" {
+            return mount_point;
+        }
+        match mount_point.strip_prefix(prefix) {
+            Some("") => "/",
+            Some(rest) => rest,
+            None => mount_point,
+        }
+    }
+
+    /// The udev properties of a device, such as `b8:0`; empty when udev keeps none.
+    pub(crate) fn udev(&self, device: &str) -> Vec<(String, String)> {
+        let Some(folder) = &self.udev else { return Vec::new() };
+        let Ok(text) = read_bounded(&folder.join(device)) else { return Vec::new() };
+        text.lines()
+            .filter_map(|line| line.strip_prefix("E:")?.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// A whole file of procfs.
+    pub(crate) fn read_proc(&self, path: &str) -> Result<String, Failure> {
+        read_at(&self.proc(path))
+    }
+
+    /// The number a small file of procfs holds.
+    pub(crate) fn proc_number(&self, path: &str) -> Result<f64, Failure> {
+        let text = self.read_proc(path)?;
+        number(path, text.trim())
+    }
+
+    /// One attribute of sysfs, trimmed.
+    pub(crate) fn sys_value(&self, path: &str) -> io::Result<String> {
+        let mut buffer = [0u8; SYS_BYTES_MAX];
+        let length = File::open(self.sys(path))?.read(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+    }
+
+    /// One attribute of sysfs as a number, decimal or with `0x`.
+    pub(crate) fn sys_number(&self, path: &str) -> io::Result<f64> {
+        let text = self.sys_value(path)?;
+        let parsed = match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok().map(|value| value as f64),
+            None => text.parse::<f64>().ok(),
+        };
+        parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{text:?} is not a number")))
+    }
+
+    /// Sorted names of a folder of sysfs.
+    pub(crate) fn sys_list(&self, path: &str) -> Result<Vec<String>, Failure> {
+        list(&self.sys(path))
+    }
+}
+
+/// Sorted names of a folder.
+pub(crate) fn list(folder: &Path) -> Result<Vec<String>, Failure> {
+    let failure = |source| Failure::Read { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failure)? {
+        names.push(entry.map_err(failure)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A whole text file, bounded; bytes that are not UTF-8 are replaced.
+pub(crate) fn read_at(path: &Path) -> Result<String, Failure> {
+    read_bounded(path).map_err(|source| Failure::Read { path: path.to_owned(), source })
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(4096);
+    File::open(path)?.take(PROC_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    })
+}
+
+/// A number of a file of procfs.
+pub(crate) fn number(path: &str, text: &str) -> Result<f64, Failure> {
+    text.parse().map_err(|_| Failure::form(path, format!("{text:?} is not a number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn an_attribute_is_cut_at_128_bytes() {
+        let folder = tempfile::tempdir().expect("folder");
+        File::create(folder.path().join("long")).and_then(|mut file| file.write_all(&[b'7'; 200])).expect("write");
+        let path = folder.path().to_str().expect("utf-8");
+        let host = Host::new(path, path, "/", "/nowhere", Clock::system());
+        assert_eq!(host.sys_value("long").expect("value").len(), 128);
+        assert!(host.udev("b8:0").is_empty());
+    }
+
+    #[test]
+    fn the_root_prefix_is_cut_as_text() {
+        let host = Host::new("/proc", "/sys", "/host/root", "/nowhere", Clock::system());
+        assert_eq!(host.strip_root("/host/root"), "/");
+        assert_eq!(host.strip_root("/host/root/boot"), "/boot");
+        assert_eq!(host.strip_root("/other"), "/other");
+        assert_eq!(host.root("/boot"), PathBuf::from("/host/root/boot"));
+    }
+}

@@ -1,0 +1,21 @@
+//! The host exporter: what this machine's kernel says, as metrics.
+//!
+//! [`command`] is the command line, [`run`] serves until the shutdown begins. A collector is one file in `collectors/`
+//! and one line in the list there; [`Collection`] runs them.
+
+mod collection;
+mod collectors;
+mod families;
+mod flags;
+mod host;
+mod program;
+mod service;
+#[cfg(test)]
+mod testing;
+
+pub use collection::{Collection, SelectError};
+pub use collectors::{StartError, collector_names};
+pub use families::Families;
+pub use flags::command;
+pub use program::main;
+pub use service::{Environment, run};

@@ -1,0 +1,277 @@
+//! The HTTP side: `/metrics` with its filters and limits, and the landing page.
+
+use crate::collection::{Collection, SelectError};
+use crate::families::Families;
+use anyhow::Context;
+use cli::{BuildInfo, Parsed};
+use exposition::{Escaping, Format};
+use metrics::{Counter, CounterVec, Gauge, Registry};
+use runtime::{Clock, Shutdown, Tasks};
+use std::io::Write;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use web::Router;
+use web::body::Body;
+use web::extract::{RawQuery, State};
+use web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use web::http::{HeaderMap, StatusCode};
+use web::response::Response;
+
+/// Threads that may collect at the same time, whatever `--web.max-requests` says.
+const COLLECTING_MAX: usize = 8;
+
+/// What a program hands to the service.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Time.
+    pub clock: Clock,
+    /// When to stop.
+    pub shutdown: Shutdown,
+    /// Where work runs.
+    pub tasks: Tasks,
+}
+
+/// Everything a request needs.
+struct Service {
+    collection: Collection,
+    tasks: Tasks,
+    /// The exporter's own figures, which `--web.disable-exporter-metrics` leaves out.
+    own: Option<Registry>,
+    build: Registry,
+    places: Option<Semaphore>,
+    places_max: i64,
+    collecting: Semaphore,
+    requests: CounterVec,
+    errors: Counter,
+    in_flight: Gauge,
+}
+
+impl Service {
+    fn new(parsed: &Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
+        let collection = Collection::start(parsed, environment.clock.clone())?;
+        for name in collection.names() {
+            tracing::info!(collector = name, "enabled collector");
+        }
+        let (own, build) = (Registry::new(), Registry::new());
+        metrics::process_collector(&own, &environment.clock);
+        metrics::build_info(&build, "node_exporter");
+        let requests =
+            own.counter_vec("promhttp_metric_handler_requests_total", "Scrapes answered, by status code.", &["code"]);
+        for code in ["200", "500", "503"] {
+            let _ = requests.with(&[code]);
+        }
+        let errors = own.counter_vec("promhttp_metric_handler_errors_total", "Errors met while answering.", &["cause"]);
+        let _ = errors.with(&["encoding"]);
+        let in_flight = own.gauge("promhttp_metric_handler_requests_in_flight", "Scrapes being answered.");
+        let places_max = parsed.int("web.max-requests");
+        let places = usize::try_from(places_max).ok().filter(|places| *places > 0);
+        Ok(Service {
+            collection,
+            tasks: environment.tasks.clone(),
+            own: (!parsed.bool("web.disable-exporter-metrics")).then_some(own),
+            build,
+            places: places.map(|places| Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            places_max,
+            collecting: Semaphore::new(COLLECTING_MAX),
+            requests,
+            errors: errors.with(&["gathering"]),
+            in_flight,
+        })
+    }
+
+    /// The text of one pass, made on the calling thread.
+    fn collect(&self, chosen: &[usize]) -> Vec<u8> {
+        let mut out = Families::new();
+        self.collection.gather(chosen, &mut out);
+        let registries = self.own.iter().chain([&self.build]);
+        for family in registries.flat_map(Registry::gather) {
+            out.add(&family);
+        }
+        let (text, dropped) = out.finish();
+        if dropped > 0 {
+            self.errors.inc();
+            tracing::error!(dropped, "samples were left out because the same series or another type came first");
+        }
+        text
+    }
+}
+
+async fn metrics_page(State(service): State<Arc<Service>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    service.in_flight.inc();
+    let response = scrape(&service, query.as_deref().unwrap_or(""), &headers).await;
+    service.in_flight.dec();
+    // Other codes are not counted, so that the label has the three values upstream has.
+    let code = response.status();
+    if matches!(code.as_u16(), 200 | 500 | 503) {
+        service.requests.with(&[code.as_str()]).inc();
+    }
+    response
+}
+
+async fn scrape(service: &Arc<Service>, query: &str, headers: &HeaderMap) -> Response {
+    let place = match &service.places {
+        None => None,
+        Some(places) => match places.try_acquire() {
+            Ok(place) => Some(place),
+            Err(_) => {
+                let limit = service.places_max;
+                let text = format!("Limit of concurrent requests reached ({limit}), try again later.\n");
+                return plain(StatusCode::SERVICE_UNAVAILABLE, text);
+            }
+        },
+    };
+    let chosen = match choose(&service.collection, query) {
+        Ok(chosen) => chosen,
+        Err(error) => return plain(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let Ok(_turn) = service.collecting.acquire().await else {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "the exporter is shutting down\n".to_owned());
+    };
+    let worker = service.clone();
+    let collected = service.tasks.blocking("collection", move || worker.collect(&chosen)).await;
+    drop(place);
+    match collected {
+        Ok(text) => encode(text, headers),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the collection panicked, see the log\n".to_owned()),
+    }
+}
+
+fn choose(collection: &Collection, query: &str) -> Result<Vec<usize>, SelectError> {
+    let (mut collect, mut exclude) = (Vec::new(), Vec::new());
+    for (name, value) in query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
+        match decode(name).as_str() {
+            "collect[]" => collect.push(decode(value)),
+            "exclude[]" => exclude.push(decode(value)),
+            _ => {}
+        }
+    }
+    collection.select(&collect, &exclude)
+}
+
+/// Undoes percent encoding; a broken escape stays as it is.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut position = 0;
+    while let Some(&byte) = bytes.get(position) {
+        let escaped = (byte == b'%')
+            .then(|| bytes.get(position + 1..position + 3))
+            .flatten()
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match escaped {
+            Some(value) => {
+                out.push(value);
+                position += 3;
+            }
+            None => {
+                out.push(if byte == b'+' { b' ' } else { byte });
+                position += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Text goes out as it was written; other formats are made from it.
+fn encode(text: Vec<u8>, headers: &HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let (format, escaping) = exposition::negotiate(accept, true);
+    let as_written =
+        matches!(format, Format::Text004) && matches!(escaping, Escaping::Underscores | Escaping::AllowUtf8);
+    let text = if as_written {
+        text
+    } else {
+        match exposition::families::parse_text(&text) {
+            Ok(families) => {
+                let mut converted = Vec::with_capacity(text.len());
+                exposition::write(&families, format, escaping, &mut converted);
+                converted
+            }
+            Err(error) => {
+                return plain(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot convert the answer: {error}\n"));
+            }
+        }
+    };
+    let builder = Response::builder().header(CONTENT_TYPE, exposition::content_type(format, escaping));
+    let wanted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(accepts_gzip);
+    let packed = wanted.then(|| gzip(&text)).and_then(Result::ok);
+    let response = match packed {
+        Some(packed) => builder.header(CONTENT_ENCODING, "gzip").body(Body::from(packed)),
+        None => builder.body(Body::from(text)),
+    };
+    response.unwrap_or_default()
+}
+
+fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|part| {
+        let mut pieces = part.split(';').map(str::trim);
+        let named = matches!(pieces.next(), Some("gzip" | "*"));
+        let weight = pieces.find_map(|piece| piece.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f64>);
+        named && weight.is_ok_and(|weight| weight > 0.0)
+    })
+}
+
+fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 4), flate2::Compression::fast());
+    encoder.write_all(text)?;
+    encoder.finish()
+}
+
+fn plain(code: StatusCode, text: String) -> Response {
+    let builder = Response::builder().status(code).header(CONTENT_TYPE, "text/plain; charset=utf-8");
+    builder.body(Body::from(text)).unwrap_or_default()
+}
+
+fn router(service: Arc<Service>, path: &str) -> Router {
+    let mut router = Router::new().route(path, web::routing::any(metrics_page));
+    if path != "/" {
+        let page = landing(path);
+        router = router.route("/", web::routing::get(move || async move { web::response::Html(page) }));
+    }
+    router.fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()) }).with_state(service)
+}
+
+fn landing(path: &str) -> String {
+    web::page::landing("Node Exporter", "Prometheus Node Exporter", BuildInfo::current().version, &[("Metrics", path)])
+}
+
+/// Serves until the shutdown begins.
+///
+/// # Errors
+/// A [`crate::StartError`] when a collector cannot start (a program leaves with code 2 then), or what kept the
+/// listeners from opening.
+pub async fn run(parsed: Parsed, environment: Environment) -> anyhow::Result<()> {
+    let build = BuildInfo::current();
+    tracing::info!(version = build.version, revision = build.revision, "starting node_exporter");
+    if nix::unistd::geteuid().is_root() {
+        tracing::warn!("the exporter runs as root, it does not need to");
+    }
+    let path = parsed.str("web.telemetry-path").to_owned();
+    anyhow::ensure!(path.starts_with('/'), "--web.telemetry-path: {path:?} does not start with a slash");
+    let service = Arc::new(Service::new(&parsed, &environment)?);
+    let config = web::ListenConfig {
+        addresses: parsed.list("web.listen-address").to_vec(),
+        systemd_socket: parsed.bool("web.systemd-socket"),
+        config_file: Some(parsed.str("web.config.file")).filter(|file| !file.is_empty()).map(Into::into),
+    };
+    let listeners = web::Listeners::bind(&config).context("cannot listen")?;
+    let registry = service.own.clone().unwrap_or_else(Registry::new);
+    let options = options(&environment, &registry);
+    listeners.serve(router(service, &path), options).await.context("serving ended")?;
+    Ok(())
+}
+
+fn options<'a>(environment: &'a Environment, registry: &'a Registry) -> web::Options<'a> {
+    web::Options {
+        limits: web::Limits::default(),
+        clock: environment.clock.clone(),
+        shutdown: environment.shutdown.clone(),
+        tasks: environment.tasks.clone(),
+        registry,
+    }
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

@@ -1,0 +1,17 @@
+//! The data every service speaks: labels, samples, matchers, durations, relabelling.
+//!
+//! Nothing here reads a clock, a file or a socket, and nothing here knows a wire format: that is `exposition`.
+
+mod duration;
+mod labels;
+mod matcher;
+mod relabel;
+mod sample;
+
+pub use duration::{Duration, DurationError};
+pub use labels::{Builder, Labels, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use relabel::{Action, Relabel, RelabelError, RelabelRule};
+pub use sample::{
+    Exemplar, FloatHistogram, Metadata, MetricType, STALE_NAN, Sample, Span, Timestamp, Value, is_stale, stale_nan,
+};

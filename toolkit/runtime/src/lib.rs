@@ -1,0 +1,14 @@
+//! Clock, disk, shutdown and supervised tasks: all that a simulation replaces.
+
+mod clock;
+mod disk;
+mod mapped;
+mod os;
+mod shutdown;
+mod tasks;
+
+pub use clock::{Clock, Elapsed, Monotonic};
+pub use disk::{Backend, Disk, File, FileBackend, LockGuard, Open, Space};
+pub use mapped::Mapped;
+pub use shutdown::{Hangups, Shutdown, hangups, signals};
+pub use tasks::{OnPanic, Panicked, Task, Tasks};

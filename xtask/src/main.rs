@@ -1,0 +1,72 @@
+//! Every developer task: `cargo xtask check`, `conformance`, `tidy`. Imports none of ours, so that it builds
+//! in a moment.
+
+mod conformance;
+mod tidy;
+
+use anyhow::{Context, Result, bail};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  check                            tests, format, clippy, tidy: what CI runs
+  check-lints                      the same without the tests
+  tidy                             the import table, file and lint rules
+  conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D";
+
+fn main() -> ExitCode {
+    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    match args.first().map(String::as_str) {
+        Some("check") => check(),
+        Some("check-lints") => lints(),
+        Some("tidy") => tidy::tidy(&root()),
+        Some("conformance") => conformance::run(&args[1..]),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn check() -> Result<()> {
+    cargo(&["test"])?;
+    lints()
+}
+
+fn lints() -> Result<()> {
+    format_check()?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    tidy::tidy(&root())
+}
+
+/// `cargo fmt` does not follow modules that a macro declares, so every tracked file is named.
+fn format_check() -> Result<()> {
+    let files = tidy::tracked(&root(), ".rs")?;
+    sh(Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(files).current_dir(root()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lives in the workspace").to_owned()
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    sh(Command::new("cargo").args(args).current_dir(root()))
+}
+
+fn sh(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed with {status}");
+    }
+    Ok(())
+}
