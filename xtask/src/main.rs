@@ -1,7 +1,8 @@
-//! Every developer task: `cargo xtask check`, `conformance`, `tidy`. Imports none of ours, so that it builds
+//! Every developer task: `cargo xtask check`, `conformance`, `peers`, `tidy`. Imports none of ours, so that it builds
 //! in a moment.
 
 mod conformance;
+mod peers;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,8 @@ usage: cargo xtask TASK
   check                            tests, format, clippy, tidy: what CI runs
   check-lints                      the same without the tests
   tidy                             the import table, file and lint rules
-  conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D";
+  conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D
+  peers [--bin DIR]                scrape upstream's programs and ours crosswise and compare";
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -34,6 +36,7 @@ fn run(args: &[String]) -> Result<()> {
         Some("check-lints") => lints(),
         Some("tidy") => tidy::tidy(&root()),
         Some("conformance") => conformance::run(&args[1..]),
+        Some("peers") => peers::run(&args[1..]),
         _ => bail!("{USAGE}"),
     }
 }

@@ -14,7 +14,7 @@ pub fn write_float(value: f64, out: &mut Vec<u8>) {
     let text = format!("{value:e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if exponent < -4 || exponent >= 6 {
+    if !(-4..6).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         out.extend_from_slice(format!("{digits}e{sign}{:02}", exponent.abs()).as_bytes());
     } else {

@@ -1,0 +1,479 @@
+//! The routes, each a function from parameters to the `data` member.
+
+use crate::{Backend, Failure, json, params::Params};
+use model::{Labels, Matcher, Timestamp};
+use scrape::{ActiveTarget, TargetsView};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use storage::Columns;
+use web::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+
+type Shared = State<Arc<Backend>>;
+
+/// A finished `data` member, and what goes behind it.
+struct Data {
+    data: String,
+    tail: String,
+}
+
+impl From<String> for Data {
+    fn from(data: String) -> Self {
+        Self { data, tail: String::new() }
+    }
+}
+
+/// All routes of the server: API, lifecycle, own metrics and the expression page.
+pub fn router(backend: Arc<Backend>) -> Router {
+    let api = Router::new()
+        .route("/query", get(query).post(query))
+        .route("/query_range", get(query_range).post(query_range))
+        .route("/labels", get(label_names).post(label_names))
+        .route("/label/{name}/values", get(label_values))
+        .route("/series", get(series).post(series))
+        .route("/targets", get(targets))
+        .route("/scrape_pools", get(scrape_pools))
+        .route("/status/buildinfo", get(build_info))
+        .route("/status/config", get(config))
+        .route("/status/flags", get(flags))
+        .route("/status/tsdb", get(tsdb_status));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/", get(|| async { redirect("/query") }))
+        .route(
+            "/graph",
+            get(|RawQuery(query): RawQuery| async move { redirect(&format!("/query?{}", query.unwrap_or_default())) }),
+        )
+        .route("/query", get(query_page))
+        .route("/targets", get(targets_page))
+        .route("/assets/query.js", get(|| async { asset("text/javascript", include_str!("../assets/query.js")) }))
+        .route("/assets/query.css", get(|| async { asset("text/css", include_str!("../assets/query.css")) }))
+        .route("/metrics", get(own_metrics))
+        .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
+        .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload).put(reload))
+        .route("/-/quit", post(quit).put(quit))
+        .with_state(backend)
+}
+
+fn redirect(to: &str) -> Response {
+    (StatusCode::FOUND, [(header::LOCATION, to.to_owned())]).into_response()
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
+}
+
+/// Answers with upstream's envelope, compressed as the client asks.
+fn envelope(result: Result<Data, Failure>, headers: &HeaderMap) -> Response {
+    let (status, body) = match result {
+        Ok(Data { data, tail }) => (200, format!("{{\"status\":\"success\",\"data\":{data}{tail}}}")),
+        Err(failure) => {
+            let mut body = format!("{{\"status\":\"error\",\"errorType\":\"{}\",\"error\":", failure.kind);
+            let mut text = String::new();
+            json::string(&failure.text, &mut text);
+            body.push_str(&text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"));
+            body.push('}');
+            (failure.status, body)
+        }
+    };
+    let mut response = web::respond_body(body.into_bytes(), "application/json", headers);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+/// Runs a handler on the blocking pool once storage is ready; a panic there costs one answer.
+async fn answer(
+    backend: Arc<Backend>,
+    headers: HeaderMap,
+    work: impl FnOnce(&Backend) -> Result<Data, Failure> + Send + 'static,
+) -> Response {
+    if !backend.ready.get() {
+        return unready();
+    }
+    let result = tokio::task::spawn_blocking(move || work(&backend)).await;
+    envelope(result.unwrap_or_else(|_| Err(Failure::internal("the request failed inside, see the log"))), &headers)
+}
+
+fn unready() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable").into_response()
+}
+
+/// Only a form body carries parameters.
+fn params(query: Option<String>, headers: &HeaderMap, body: &[u8]) -> Params {
+    let form = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    Params::new(&query.unwrap_or_default(), if form { body } else { b"" })
+}
+
+fn failure(error: promql::QueryError) -> Failure {
+    match &error {
+        promql::QueryError::Parse(_) => Failure::bad(format!("invalid parameter \"query\": {error}")),
+        promql::QueryError::Timeout => Failure::timeout(error.to_string()),
+        _ => Failure::execution(error.to_string()),
+    }
+}
+
+/// Waits for a free place among the running queries, at most as long as a query may take.
+async fn admitted(
+    backend: Arc<Backend>,
+    headers: HeaderMap,
+    work: impl FnOnce(&Backend) -> Result<Data, Failure> + Send + 'static,
+) -> Response {
+    let wait = backend.clock.timeout(Duration::from_secs(120), backend.queries.clone().acquire_owned()).await;
+    let Ok(Ok(place)) = wait else {
+        return envelope(Err(Failure::timeout("query timed out in query queue")), &headers);
+    };
+    answer(backend, headers, move |backend| {
+        let result = work(backend);
+        drop(place);
+        result
+    })
+    .await
+}
+
+fn answered(answer: &promql::Answer) -> Data {
+    let mut done = Data::from(String::new());
+    json::result(&answer.value, &mut done.data);
+    json::notes(answer, &mut done.tail);
+    done
+}
+
+async fn query(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let params = params(raw, &headers, &body);
+    admitted(backend, headers, move |backend| {
+        let at = params.time("time", backend.now())?;
+        let text = params.need("query")?;
+        let result = backend.engine.instant(&*backend.storage, text, at).map_err(failure)?;
+        Ok(answered(&result))
+    })
+    .await
+}
+
+async fn query_range(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let params = params(raw, &headers, &body);
+    admitted(backend, headers, move |backend| {
+        let (text, start, end, step) = range(&params)?;
+        let result = backend.engine.range(&*backend.storage, text, start, end, step).map_err(failure)?;
+        Ok(answered(&result))
+    })
+    .await
+}
+
+fn range(params: &Params) -> Result<(&str, Timestamp, Timestamp, u64), Failure> {
+    params.need("start")?;
+    params.need("end")?;
+    params.need("step")?;
+    let (start, end) = (params.time("start", Timestamp(0))?, params.time("end", Timestamp(0))?);
+    if end < start {
+        return Err(Failure::bad("invalid parameter \"end\": end timestamp must not be before start time"));
+    }
+    let step = params.duration("step")?.unwrap_or_default();
+    if step <= 0 {
+        return Err(Failure::bad(
+            "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive \
+             integer",
+        ));
+    }
+    if i128::from(end.0) - i128::from(start.0) > 11_000 * i128::from(step) {
+        return Err(Failure::bad(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    Ok((params.need("query")?, start, end, step.unsigned_abs()))
+}
+
+/// Runs `read` for every matcher set, or once without any, over the asked time range.
+fn over_sets<T>(
+    backend: &Backend,
+    params: &Params,
+    mut read: impl FnMut(&dyn storage::Querier, &[Matcher]) -> Result<T, storage::ReadError>,
+) -> Result<Vec<T>, Failure> {
+    let (min, max) = (params.time("start", Timestamp(i64::MIN))?, params.time("end", Timestamp(i64::MAX))?);
+    let mut sets = params.matchers()?;
+    if sets.is_empty() {
+        sets.push(Vec::new());
+    }
+    let querier = backend.storage.querier(min, max);
+    Ok(sets.iter().map(|set| read(&*querier, set)).collect::<Result<Vec<_>, _>>()?)
+}
+
+fn limited(items: BTreeSet<String>, limit: usize) -> Data {
+    let cut = limit > 0 && items.len() > limit;
+    let mut done = Data::from(String::new());
+    json::strings(items.iter().take(if cut { limit } else { usize::MAX }), &mut done.data);
+    if cut {
+        done.tail.push_str(TRUNCATED);
+    }
+    done
+}
+
+const TRUNCATED: &str = ",\"warnings\":[\"results truncated due to limit\"]";
+
+async fn label_names(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let params = params(raw, &headers, &body);
+    answer(backend, headers, move |backend| {
+        let names = over_sets(backend, &params, |querier, set| querier.label_names(set))?;
+        Ok(limited(names.into_iter().flatten().collect(), params.limit()?))
+    })
+    .await
+}
+
+async fn label_values(
+    State(backend): Shared,
+    Path(name): Path<String>,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let params = params(raw, &headers, b"");
+    answer(backend, headers, move |backend| {
+        if name.is_empty() {
+            return Err(Failure::bad("invalid label name: \"\""));
+        }
+        let values = over_sets(backend, &params, |querier, set| querier.label_values(&name, set))?;
+        Ok(limited(values.into_iter().flatten().collect(), params.limit()?))
+    })
+    .await
+}
+
+async fn series(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let params = params(raw, &headers, &body);
+    answer(backend, headers, move |backend| {
+        if params.all("match[]").next().is_none() {
+            return Err(Failure::bad("no match[] parameter provided"));
+        }
+        let found = over_sets(backend, &params, read_labels)?.into_iter().flatten().collect::<BTreeSet<Labels>>();
+        let limit = params.limit()?;
+        let cut = limit > 0 && found.len() > limit;
+        let mut done = Data::from(String::new());
+        json::list(found.iter().take(if cut { limit } else { usize::MAX }), &mut done.data, |labels, out| {
+            json::map(labels.iter(), out);
+        });
+        if cut {
+            done.tail.push_str(TRUNCATED);
+        }
+        Ok(done)
+    })
+    .await
+}
+
+fn read_labels(querier: &dyn storage::Querier, set: &[Matcher]) -> Result<Vec<Labels>, storage::ReadError> {
+    let mut series = querier.select(set)?;
+    let (mut batch, mut all) = (Vec::<Columns>::new(), Vec::new());
+    loop {
+        series.next_batch(256, &mut batch)?;
+        if batch.is_empty() {
+            return Ok(all);
+        }
+        all.extend(batch.drain(..).map(|columns| columns.labels));
+    }
+}
+
+async fn targets(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
+    let params = params(raw, &headers, b"");
+    let state = params.get("state").unwrap_or("any").to_lowercase();
+    let view = (backend.targets)();
+    let wanted = |pool: &str| params.get("scrapePool").is_none_or(|name| name == pool);
+    let mut data = String::from("{\"activeTargets\":");
+    let active = view.active.iter().filter(|target| state != "dropped" && wanted(&target.pool));
+    json::list(active, &mut data, target);
+    data.push_str(",\"droppedTargets\":");
+    let dropped = view.dropped.iter().filter(|target| state != "active" && wanted(&target.pool));
+    json::list(dropped, &mut data, |target, out| {
+        out.push_str("{\"discoveredLabels\":");
+        json::map(target.discovered.iter(), out);
+        out.push_str(",\"scrapePool\":");
+        json::string(&target.pool, out);
+        out.push('}');
+    });
+    data.push_str(&format!(
+        ",\"droppedTargetCounts\":{}}}",
+        if state == "active" { "null".into() } else { dropped_counts(&view) }
+    ));
+    envelope(Ok(data.into()), &headers)
+}
+
+fn dropped_counts(view: &TargetsView) -> String {
+    let pools =
+        view.active.iter().map(|t| &t.pool).chain(view.dropped.iter().map(|t| &t.pool)).collect::<BTreeSet<_>>();
+    let mut out = String::from("{");
+    for (i, pool) in pools.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        json::string(pool, &mut out);
+        out.push_str(&format!(":{}", view.dropped.iter().filter(|target| target.pool == *pool).count()));
+    }
+    out.push('}');
+    out
+}
+
+fn target(target: &ActiveTarget, out: &mut String) {
+    out.push_str("{\"discoveredLabels\":");
+    json::map(target.discovered.iter(), out);
+    out.push_str(",\"labels\":");
+    json::map(target.labels.iter(), out);
+    let (health, error) = (target.health.as_str(), target.last_error.as_deref().unwrap_or_default());
+    let last = rfc3339(target.last_scrape_ms.unwrap_or(ZERO_TIME_MS));
+    for (name, value) in [
+        ("scrapePool", target.pool.as_str()),
+        ("scrapeUrl", &target.url),
+        ("globalUrl", &target.url),
+        ("lastError", error),
+        ("lastScrape", &last),
+        ("health", health),
+        ("scrapeInterval", &target.interval.to_string()),
+        ("scrapeTimeout", &target.timeout.to_string()),
+    ] {
+        out.push_str(&format!(",\"{name}\":"));
+        json::string(value, out);
+    }
+    out.push_str(&format!(",\"lastScrapeDuration\":{}}}", target.last_duration_seconds));
+}
+
+/// Go's zero time, which upstream shows for "never".
+const ZERO_TIME_MS: i64 = -62_135_596_800_000;
+
+/// Milliseconds as RFC 3339 in UTC.
+fn rfc3339(ms: i64) -> String {
+    let (days, in_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // Civil date from days since 1970-01-01, years beginning in March.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (seconds, fraction) = (in_day / 1000, in_day % 1000);
+    let tail = if fraction > 0 { format!(".{fraction:03}") } else { String::new() };
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{tail}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+async fn scrape_pools(State(backend): Shared, headers: HeaderMap) -> Response {
+    let view = (backend.targets)();
+    let pools =
+        view.active.iter().map(|t| &t.pool).chain(view.dropped.iter().map(|t| &t.pool)).collect::<BTreeSet<_>>();
+    let mut data = String::from("{\"scrapePools\":");
+    json::strings(pools, &mut data);
+    data.push('}');
+    envelope(Ok(data.into()), &headers)
+}
+
+async fn build_info(headers: HeaderMap) -> Response {
+    let build = cli::BuildInfo::current();
+    let mut data = String::new();
+    json::map(
+        [
+            ("version", build.version),
+            ("revision", build.revision),
+            ("branch", build.branch),
+            ("buildUser", build.build_user),
+            ("buildDate", build.build_date),
+            ("goVersion", build.compiler),
+        ],
+        &mut data,
+    );
+    envelope(Ok(data.into()), &headers)
+}
+
+async fn config(State(backend): Shared, headers: HeaderMap) -> Response {
+    let mut data = String::from("{\"yaml\":");
+    json::string(&(backend.config)(), &mut data);
+    data.push('}');
+    envelope(Ok(data.into()), &headers)
+}
+
+async fn flags(State(backend): Shared, headers: HeaderMap) -> Response {
+    let mut data = String::new();
+    json::map(backend.flags.iter().map(|(name, value)| (name.as_str(), value.as_str())), &mut data);
+    envelope(Ok(data.into()), &headers)
+}
+
+async fn tsdb_status(State(backend): Shared, headers: HeaderMap) -> Response {
+    answer(backend, headers, |backend| {
+        let stats = backend.storage.stats();
+        Ok(Data::from(format!(
+            "{{\"headStats\":{{\"numSeries\":{},\"numLabelPairs\":0,\"chunkCount\":{},\"minTime\":{},\"maxTime\":{}}},\
+             \"seriesCountByMetricName\":[],\"labelValueCountByLabelName\":[],\"memoryInBytesByLabelName\":[],\
+             \"seriesCountByLabelValuePair\":[]}}",
+            stats.series,
+            stats.series,
+            stats.min_time.map_or(i64::MAX, |t| t.0),
+            stats.max_time.map_or(i64::MIN, |t| t.0),
+        )))
+    })
+    .await
+}
+
+async fn own_metrics(State(backend): Shared, headers: HeaderMap) -> Response {
+    web::metrics_response(backend.registry.gather(), &headers, false)
+}
+
+async fn ready(State(backend): Shared) -> Response {
+    if backend.ready.get() { "Prometheus Server is Ready.\n".into_response() } else { unready() }
+}
+
+const NO_LIFECYCLE: &str = "Lifecycle API is not enabled.";
+
+async fn reload(State(backend): Shared) -> Response {
+    let Some(acts) = &backend.lifecycle else { return (StatusCode::FORBIDDEN, NO_LIFECYCLE).into_response() };
+    match (acts.reload)() {
+        Ok(()) => Body::empty().into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")).into_response()
+        }
+    }
+}
+
+async fn quit(State(backend): Shared) -> Response {
+    let Some(acts) = &backend.lifecycle else { return (StatusCode::FORBIDDEN, NO_LIFECYCLE).into_response() };
+    (acts.quit)();
+    "Requesting termination... Goodbye!".into_response()
+}
+
+const NAVIGATION: &[(&str, &str)] = &[("Query", "/query"), ("Targets", "/targets"), ("Metrics", "/metrics")];
+
+async fn query_page() -> Response {
+    let body = concat!(
+        "<link rel=\"stylesheet\" href=\"/assets/query.css\">",
+        include_str!("../assets/query.html"),
+        "<script src=\"/assets/query.js\" defer></script>"
+    );
+    html(web::page::shell("Narthex — Query", NAVIGATION, body))
+}
+
+async fn targets_page(State(backend): Shared) -> Response {
+    let mut rows = String::new();
+    for target in &(backend.targets)().active {
+        let cells = [
+            target.pool.as_str(),
+            &target.url,
+            target.health.as_str(),
+            &target.labels.to_string(),
+            target.last_error.as_deref().unwrap_or_default(),
+        ];
+        rows.push_str("<tr>");
+        for cell in cells {
+            rows.push_str(&format!("<td>{}</td>", web::page::escape(cell)));
+        }
+        rows.push_str("</tr>");
+    }
+    let body = format!(
+        "<h1>Targets</h1><div style=\"overflow-x:auto\"><table><thead><tr><th>Pool</th><th>Address</th><th>State</th>\
+         <th>Labels</th><th>Last error</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    );
+    html(web::page::shell("Narthex — Targets", NAVIGATION, &body))
+}
+
+fn html(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response()
+}

@@ -1,0 +1,183 @@
+//! JSON as upstream's API writes it: numbers of samples are strings, times have three fraction digits or none.
+
+use model::Labels;
+use promql::{Answer, QueryValue};
+
+/// Appends a JSON string. O(n).
+pub(crate) fn string(text: &str, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// Appends a list of strings.
+pub(crate) fn strings<T: AsRef<str>>(items: impl IntoIterator<Item = T>, out: &mut String) {
+    list(items, out, |item, out| string(item.as_ref(), out));
+}
+
+/// Appends `[…]` with `each` writing one item.
+pub(crate) fn list<T>(items: impl IntoIterator<Item = T>, out: &mut String, mut each: impl FnMut(T, &mut String)) {
+    out.push('[');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        each(item, out);
+    }
+    out.push(']');
+}
+
+/// Appends `{…}` of string values.
+pub(crate) fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, out: &mut String) {
+    out.push('{');
+    for (i, (name, value)) in pairs.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        string(name, out);
+        out.push(':');
+        string(value, out);
+    }
+    out.push('}');
+}
+
+/// Appends milliseconds as seconds: no fraction, or three digits of it.
+pub(crate) fn time(ms: i64, out: &mut String) {
+    let (seconds, fraction) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
+    if ms < 0 {
+        out.push('-');
+    }
+    out.push_str(&seconds.to_string());
+    if fraction > 0 {
+        out.push_str(&format!(".{fraction:03}"));
+    }
+}
+
+/// The text of a sample value: shortest digits that read back equal; an exponent below 1e-6 and from 1e21 on.
+pub(crate) fn float(value: f64) -> String {
+    let size = value.abs();
+    if value.is_nan() {
+        return "NaN".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
+    }
+    if size == 0.0 || (1e-6..1e21).contains(&size) {
+        return value.to_string();
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+fn point(at: i64, value: f64, out: &mut String) {
+    out.push('[');
+    time(at, out);
+    out.push_str(",\"");
+    out.push_str(&float(value));
+    out.push_str("\"]");
+}
+
+fn metric(labels: &Labels, out: &mut String) {
+    out.push_str("{\"metric\":");
+    map(labels.iter(), out);
+}
+
+/// Appends the data member of a query's answer.
+pub(crate) fn result(value: &QueryValue, out: &mut String) {
+    let kind = match value {
+        QueryValue::Scalar(..) => "scalar",
+        QueryValue::String(..) => "string",
+        QueryValue::Vector(_) => "vector",
+        QueryValue::Matrix(_) => "matrix",
+    };
+    out.push_str(&format!("{{\"resultType\":\"{kind}\",\"result\":"));
+    match value {
+        QueryValue::Scalar(at, value) => point(*at, *value, out),
+        QueryValue::String(at, text) => {
+            out.push('[');
+            time(*at, out);
+            out.push(',');
+            string(text, out);
+            out.push(']');
+        }
+        QueryValue::Vector(rows) => list(rows, out, |(labels, at, value), out| {
+            metric(labels, out);
+            out.push_str(",\"value\":");
+            point(*at, *value, out);
+            out.push('}');
+        }),
+        QueryValue::Matrix(rows) => list(rows, out, |(labels, points), out| {
+            metric(labels, out);
+            out.push_str(",\"values\":");
+            list(points, out, |(at, value), out| point(*at, *value, out));
+            out.push('}');
+        }),
+    }
+    out.push('}');
+}
+
+/// Appends `,"warnings":[…],"infos":[…]`, at most ten of each.
+pub(crate) fn notes(answer: &Answer, out: &mut String) {
+    for (member, word, texts) in [("warnings", "warning", &answer.warnings), ("infos", "info", &answer.infos)] {
+        if texts.is_empty() {
+            continue;
+        }
+        let more = texts.len().saturating_sub(10);
+        let rest = (more > 0).then(|| format!("{more} more {word} annotations omitted"));
+        out.push_str(&format!(",\"{member}\":"));
+        strings(texts.iter().take(10).map(String::as_str).chain(rest.as_deref()), out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_print_as_upstream() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (1e-6, "0.000001"),
+            (1e-7, "1e-07"),
+            (-2.5e-300, "-2.5e-300"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(float(value), text);
+        }
+    }
+
+    #[test]
+    fn times_have_three_digits_or_none() {
+        for (ms, text) in [(1_435_781_451_781, "1435781451.781"), (10_000, "10"), (500, "0.500"), (-1_500, "-1.500")] {
+            let mut out = String::new();
+            time(ms, &mut out);
+            assert_eq!(out, text);
+        }
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        let mut out = String::new();
+        string("a\"\\\n\u{1}é", &mut out);
+        assert_eq!(out, "\"a\\\"\\\\\\n\\u0001é\"");
+    }
+}

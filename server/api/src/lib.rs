@@ -1,0 +1,103 @@
+//! The query side HTTP API, and the expression page that speaks to it.
+//!
+//! Every answer is upstream's envelope; an error is a typed [`Failure`] with upstream's status. How the server is wired
+//! is not known here: storage, engine and targets come in through [`Backend`].
+
+mod handlers;
+mod json;
+mod params;
+
+pub use handlers::router;
+
+use model::Timestamp;
+use runtime::Clock;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// What the API answers from.
+pub struct Backend {
+    /// Where series are stored.
+    pub storage: Arc<dyn storage::Storage>,
+    /// What evaluates expressions.
+    pub engine: promql::Engine,
+    /// What is being scraped.
+    pub targets: Box<dyn Fn() -> scrape::TargetsView + Send + Sync>,
+    /// The configuration text in force.
+    pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// Flags by name.
+    pub flags: Vec<(String, String)>,
+    /// The server's own metrics.
+    pub registry: metrics::Registry,
+    /// The clock behind "now".
+    pub clock: Clock,
+    /// Whether queries are answered yet.
+    pub ready: Readiness,
+    /// Queries that may run at once.
+    pub queries: Arc<tokio::sync::Semaphore>,
+    /// Whether `/-/reload` and `/-/quit` act, and what they do.
+    pub lifecycle: Option<Lifecycle>,
+}
+
+impl Backend {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.unix_ms())
+    }
+}
+
+/// The acts of `--web.enable-lifecycle`.
+pub struct Lifecycle {
+    /// Reads the configuration again.
+    pub reload: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Begins the shutdown.
+    pub quit: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A switch that the server sets once its storage is loaded, and clears when it stops.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Sets the state.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether queries are answered.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Why a request was refused: upstream's error types and the status of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    kind: &'static str,
+    status: u16,
+    text: String,
+}
+
+impl Failure {
+    fn bad(text: impl Into<String>) -> Self {
+        Self { kind: "bad_data", status: 400, text: text.into() }
+    }
+
+    fn execution(text: impl Into<String>) -> Self {
+        Self { kind: "execution", status: 422, text: text.into() }
+    }
+
+    fn timeout(text: impl Into<String>) -> Self {
+        Self { kind: "timeout", status: 503, text: text.into() }
+    }
+
+    fn internal(text: impl Into<String>) -> Self {
+        Self { kind: "internal", status: 500, text: text.into() }
+    }
+}
+
+impl From<storage::ReadError> for Failure {
+    fn from(error: storage::ReadError) -> Self {
+        Self::internal(error.to_string())
+    }
+}

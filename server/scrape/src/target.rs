@@ -1,0 +1,279 @@
+//! From configuration to targets: labels before relabelling, relabelling, what is refused.
+
+use discovery::Group;
+use model::{Builder, Duration, Labels, Relabel};
+use std::collections::BTreeMap;
+
+/// One scrape configuration, defaults filled in. Limits of 0 are off.
+#[derive(Clone, Debug)]
+pub struct ScrapeConfig {
+    /// Name of the pool and default `job` label.
+    pub job_name: String,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// Time a scrape may take.
+    pub timeout: Duration,
+    /// Path of the metrics.
+    pub metrics_path: String,
+    /// Whether exposed labels win over the target's.
+    pub honor_labels: bool,
+    /// Whether exposed times are kept.
+    pub honor_timestamps: bool,
+    /// URL parameters.
+    pub params: BTreeMap<String, Vec<String>>,
+    /// Whether gzip is asked for.
+    pub compression: bool,
+    /// Rules for targets.
+    pub relabel: Vec<Relabel>,
+    /// Rules for samples.
+    pub metric_relabel: Vec<Relabel>,
+    /// Targets.
+    pub groups: Vec<Group>,
+    /// Bytes of a body, uncompressed.
+    pub body_size_limit: u64,
+    /// Samples after relabelling.
+    pub sample_limit: u64,
+    /// Labels of a sample.
+    pub label_limit: u64,
+    /// Bytes of a label name.
+    pub label_name_length_limit: u64,
+    /// Bytes of a label value.
+    pub label_value_length_limit: u64,
+    /// Targets of the pool.
+    pub target_limit: u64,
+    /// Format of a body that does not say what it is.
+    pub fallback: Option<exposition::Format>,
+}
+
+/// Whether the last scrape worked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the API's words")]
+pub enum Health {
+    Up,
+    Down,
+    #[default]
+    Unknown,
+}
+
+impl Health {
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A target that is scraped, and how that went.
+#[derive(Clone, Debug)]
+pub struct ActiveTarget {
+    /// Its pool.
+    pub pool: String,
+    /// Labels before relabelling.
+    pub discovered: Labels,
+    /// Labels on its samples.
+    pub labels: Labels,
+    /// What is fetched.
+    pub url: String,
+    /// Time between scrapes.
+    pub interval: Duration,
+    /// Time a scrape may take.
+    pub timeout: Duration,
+    /// How the last scrape went.
+    pub health: Health,
+    /// Why it failed.
+    pub last_error: Option<String>,
+    /// When it was, in milliseconds.
+    pub last_scrape_ms: Option<i64>,
+    /// How long it took.
+    pub last_duration_seconds: f64,
+}
+
+/// A target that relabelling dropped.
+#[derive(Clone, Debug)]
+pub struct DroppedTarget {
+    /// Its pool.
+    pub pool: String,
+    /// Labels before relabelling.
+    pub discovered: Labels,
+}
+
+/// What the API shows.
+#[derive(Clone, Debug, Default)]
+pub struct TargetsView {
+    /// Scraped ones.
+    pub active: Vec<ActiveTarget>,
+    /// Dropped ones.
+    pub dropped: Vec<DroppedTarget>,
+}
+
+/// The targets of a configuration: scraped, dropped, and refused with a reason.
+pub(crate) fn targets(config: &ScrapeConfig) -> (Vec<ActiveTarget>, Vec<DroppedTarget>, Vec<String>) {
+    let (mut active, mut dropped, mut refused) = (Vec::<ActiveTarget>::new(), Vec::new(), Vec::new());
+    for group in &config.groups {
+        for target in &group.targets {
+            let discovered = before_relabelling(config, &group.labels, target);
+            let mut labels = Builder::from(&discovered);
+            if !Relabel::apply(&config.relabel, &mut labels) {
+                dropped.push(DroppedTarget { pool: config.job_name.clone(), discovered });
+                continue;
+            }
+            match finish(config, discovered, &mut labels) {
+                Ok(target) => {
+                    if !active.iter().any(|have| have.labels == target.labels && have.url == target.url) {
+                        active.push(target);
+                    }
+                }
+                Err(why) => refused.push(why),
+            }
+        }
+    }
+    (active, dropped, refused)
+}
+
+fn before_relabelling(config: &ScrapeConfig, group: &Labels, target: &Labels) -> Labels {
+    let mut labels = Builder::from(group);
+    for (name, value) in target.iter() {
+        labels.set(name, value);
+    }
+    let own = [
+        ("job", config.job_name.clone()),
+        ("__scrape_interval__", config.interval.to_string()),
+        ("__scrape_timeout__", config.timeout.to_string()),
+        ("__metrics_path__", config.metrics_path.clone()),
+        ("__scheme__", "http".to_owned()),
+    ];
+    for (name, value) in own {
+        if labels.get(name).is_empty() {
+            labels.set(name, &value);
+        }
+    }
+    for (name, values) in &config.params {
+        if let Some(first) = values.first() {
+            labels.set(&format!("__param_{name}"), first);
+        }
+    }
+    labels.build()
+}
+
+fn finish(config: &ScrapeConfig, discovered: Labels, labels: &mut Builder) -> Result<ActiveTarget, String> {
+    let address = labels.get("__address__").to_owned();
+    if address.is_empty() {
+        return Err("no address".into());
+    }
+    if address.contains('/') {
+        return Err(format!("{address:?} is not a valid hostname"));
+    }
+    let span = |name: &str, labels: &Builder| {
+        let text = labels.get(name);
+        Duration::parse(text).map_err(|error| format!("error parsing {name}: {error}"))
+    };
+    let (interval, timeout) = (span("__scrape_interval__", labels)?, span("__scrape_timeout__", labels)?);
+    if interval.as_millis() == 0 || timeout.as_millis() == 0 {
+        return Err("scrape interval and timeout cannot be 0".into());
+    }
+    if timeout > interval {
+        return Err(format!("scrape timeout cannot be greater than scrape interval ({timeout} > {interval})"));
+    }
+    if labels.get("__scheme__") != "http" {
+        return Err(format!("scheme {:?} is not built in narthex yet", labels.get("__scheme__")));
+    }
+    let url = url(config, &address, labels);
+    if labels.get("instance").is_empty() {
+        labels.set("instance", &address);
+    }
+    labels.retain(|name, _| !name.starts_with("__"));
+    Ok(ActiveTarget {
+        pool: config.job_name.clone(),
+        discovered,
+        labels: labels.build(),
+        url,
+        interval,
+        timeout,
+        health: Health::Unknown,
+        last_error: None,
+        last_scrape_ms: None,
+        last_duration_seconds: 0.0,
+    })
+}
+
+fn url(config: &ScrapeConfig, address: &str, labels: &Builder) -> String {
+    let mut params: BTreeMap<String, Vec<String>> = config.params.clone();
+    for (name, value) in labels.pairs() {
+        if let Some(param) = name.strip_prefix("__param_").filter(|_| !value.is_empty()) {
+            let values = params.entry(param.to_owned()).or_default();
+            if values.is_empty() { values.push(value.to_owned()) } else { value.clone_into(&mut values[0]) }
+        }
+    }
+    let path = labels.get("__metrics_path__");
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let mut url = format!("http://{address}{slash}{path}");
+    let mut mark = '?';
+    for (name, value) in params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
+        url.push(mark);
+        mark = '&';
+        for (part, end) in [(name, "="), (value, "")] {
+            url.extend(form_urlencoded::byte_serialize(part.as_bytes()));
+            url.push_str(end);
+        }
+    }
+    url
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use model::RelabelRule;
+
+    pub(crate) fn config(targets: &[&str]) -> ScrapeConfig {
+        let targets = targets.iter().map(|address| Labels::from_pairs([("__address__", *address)])).collect();
+        ScrapeConfig {
+            job_name: "j".into(),
+            interval: Duration::from_millis(15_000),
+            timeout: Duration::from_millis(10_000),
+            metrics_path: "/metrics".into(),
+            honor_labels: false,
+            honor_timestamps: true,
+            params: BTreeMap::new(),
+            compression: true,
+            relabel: Vec::new(),
+            metric_relabel: Vec::new(),
+            groups: vec![Group { source: "0".into(), targets, labels: Labels::from_pairs([("dc", "a")]) }],
+            body_size_limit: 0,
+            sample_limit: 0,
+            label_limit: 0,
+            label_name_length_limit: 0,
+            label_value_length_limit: 0,
+            target_limit: 0,
+            fallback: None,
+        }
+    }
+
+    #[test]
+    fn labels_and_address_of_a_target() {
+        let mut one = config(&["h:1", "h:1", "bad/x"]);
+        one.params.insert("module".into(), vec!["a b".into(), "c".into()]);
+        let (active, dropped, refused) = targets(&one);
+        assert_eq!((active.len(), dropped.len(), refused.len()), (1, 0, 1));
+        assert_eq!(active[0].labels.to_string(), "{dc=\"a\", instance=\"h:1\", job=\"j\"}");
+        assert_eq!(active[0].url, "http://h:1/metrics?module=a+b&module=c");
+        assert_eq!(active[0].discovered.get("__scrape_interval__"), Some("15s"));
+    }
+
+    #[test]
+    fn relabelling_drops_and_rewrites() {
+        let mut one = config(&["a:1", "b:1"]);
+        let rule = RelabelRule {
+            source_labels: vec!["__address__".into()],
+            regex: Some("a.*".into()),
+            action: model::Action::Keep,
+            ..RelabelRule::default()
+        };
+        one.relabel = vec![Relabel::compile(&rule).expect("valid")];
+        let (active, dropped, _) = targets(&one);
+        assert_eq!((active.len(), dropped.len()), (1, 1));
+        assert_eq!(dropped[0].discovered.get("__address__"), Some("b:1"));
+    }
+}

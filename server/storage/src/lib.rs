@@ -1,0 +1,129 @@
+//! The seam to stored series: appender and querier traits, and an in-memory store.
+//!
+//! Scraping, rules, PromQL and the API speak to these traits and never learn who stores. Series come out as columns,
+//! in batches; appends of one [`Appender`] become visible together at its commit. What this crate leaves out: files,
+//! retention on disk and compaction, which belong to the storage engine behind the same traits.
+
+mod head;
+mod memory;
+mod snapshot;
+
+pub use memory::{Limits, Memory, SAMPLES_FLAG, SERIES_FLAG};
+
+use model::{Exemplar, FloatHistogram, Labels, Matcher, Metadata, Sample, Timestamp};
+use std::sync::Arc;
+
+/// A storage's name for a series while it is in the head. Never reused within one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesId(pub u64);
+
+/// Why one sample or series was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Older than the newest sample of its series.
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// Same time as the newest sample, other bits.
+    #[error("duplicate sample for timestamp")]
+    DuplicateTimestamp,
+    /// Outside the time range that may be written.
+    #[error("out of bounds")]
+    OutOfBounds,
+    /// The series is no longer known: register its labels again.
+    #[error("unknown series reference")]
+    UnknownSeries,
+    /// A budget is used up.
+    #[error("{what} limit of {limit} reached, raise {flag}")]
+    Full {
+        /// What is counted.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+        /// The flag that sets it.
+        flag: &'static str,
+    },
+}
+
+/// Why a read failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The reader's cancel flag was raised.
+    #[error("query was canceled")]
+    Canceled,
+    /// The stored bytes cannot be trusted.
+    #[error("storage: {0}")]
+    Damaged(String),
+}
+
+/// Something that stores series.
+pub trait Storage: Send + Sync {
+    /// Begins a transaction.
+    fn appender(&self) -> Box<dyn Appender + '_>;
+    /// Reads samples with `min <= time <= max`.
+    fn querier(&self, min: Timestamp, max: Timestamp) -> Box<dyn Querier + '_>;
+    /// What is known of metric families, by metric name. Used by the API's `/metadata`.
+    fn stats(&self) -> Stats;
+}
+
+/// Sizes for `/api/v1/status/tsdb` and self-metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Series held.
+    pub series: u64,
+    /// Samples held.
+    pub samples: u64,
+    /// Samples accepted since the start.
+    pub appended: u64,
+    /// Oldest sample.
+    pub min_time: Option<Timestamp>,
+    /// Newest sample.
+    pub max_time: Option<Timestamp>,
+}
+
+/// One transaction. Nothing is visible before [`Appender::commit`]; dropping it forgets everything.
+pub trait Appender: Send {
+    /// The id of a series, registered if new. The labels must include `__name__`.
+    fn series(&mut self, labels: &Labels) -> Result<SeriesId, AppendError>;
+    /// Adds a float; the hot path of scraping. No allocation once warm.
+    fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError>;
+    /// Adds any kind of sample.
+    fn sample(&mut self, series: SeriesId, sample: Sample) -> Result<(), AppendError>;
+    /// Adds an exemplar.
+    fn exemplar(&mut self, series: SeriesId, exemplar: Exemplar) -> Result<(), AppendError>;
+    /// Remembers what a family says of itself.
+    fn metadata(&mut self, series: SeriesId, metadata: &Metadata) -> Result<(), AppendError>;
+    /// Makes all of it visible at once.
+    fn commit(self: Box<Self>) -> Result<(), AppendError>;
+}
+
+/// A consistent view of a time range.
+pub trait Querier: Send {
+    /// The series that satisfy all matchers, ordered by labels, as batches of columns.
+    fn select(&self, matchers: &[Matcher]) -> Result<Box<dyn SeriesSet + '_>, ReadError>;
+    /// Sorted names of labels on the series that satisfy the matchers.
+    fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, ReadError>;
+    /// Sorted values of a label on the series that satisfy the matchers.
+    fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, ReadError>;
+}
+
+/// Series on their way out, a batch at a time.
+pub trait SeriesSet {
+    /// Fills `batch` with the next series, at most `series_max` of them; an empty batch is the end.
+    fn next_batch(&mut self, series_max: usize, batch: &mut Vec<Columns>) -> Result<(), ReadError>;
+}
+
+/// One series as columns: `times[i]` goes with `values[i]`. Histogram samples are listed apart by time; a float
+/// column of such a series holds the float samples only. Shared, so that a reader never copies sealed data.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    /// The series' labels.
+    pub labels: Labels,
+    /// Sample times in milliseconds, strictly ascending.
+    pub times: Arc<[i64]>,
+    /// Float values, stale markers included.
+    pub values: Arc<[f64]>,
+    /// Native histogram samples, strictly ascending by time.
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+}

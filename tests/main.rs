@@ -1,0 +1,4 @@
+//! End to end: the real program on real sockets, port 0 everywhere.
+
+mod bad_input;
+mod stack;
