@@ -68,7 +68,7 @@ async fn run(parsed: &Parsed, parts: Vec<Parsed>) -> anyhow::Result<()> {
     let env = Environment::system()?;
     let [exporter, pushgateway, server]: [Parsed; 3] =
         parts.try_into().map_err(|_| anyhow::anyhow!("a service has no command line"))?;
-    let addresses = [&exporter, &pushgateway, &server].map(|part| local(part));
+    let addresses = [&exporter, &pushgateway, &server].map(local);
     let file = parsed.str("config.file");
     let config = if file.is_empty() { built_in(&addresses) } else { std::fs::read_to_string(file)? };
     println!(
@@ -116,7 +116,7 @@ mod tests {
     fn flags_go_to_their_service() {
         let args =
             ["--log.level=debug", "--exporter.no-x", "--no-exporter.collector.cpu", "--server.web.listen-address=:1"];
-        let (own, passed) = split(args.map(str::to_owned).to_vec());
+        let (own, passed) = split(args.into_iter().map(str::to_owned).collect());
         assert_eq!(own, ["--log.level=debug"]);
         assert_eq!(passed[0], ["--no-x", "--no-collector.cpu"]);
         assert_eq!(passed[2], ["--web.listen-address=:1"]);

@@ -193,7 +193,7 @@ impl Gateway {
 /// `job/J/name/value…`, values in base64 where the name says so.
 fn grouping_key(path: &str) -> Result<Labels, String> {
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-    if parts.len() % 2 != 0 {
+    if !parts.len().is_multiple_of(2) {
         return Err(format!("odd number of components in label string {path:?}"));
     }
     let mut key = Builder::default();

@@ -168,17 +168,17 @@ fn folders(host: &Host, out: &mut Families) {
         let Ok(package) = value("topology/physical_package_id") else { continue };
         let Ok(core) = value("topology/core_id") else { continue };
         let labels = [("package", package.as_str()), ("core", core.as_str())];
-        if cores.insert((package.clone(), core.clone())) {
-            if let Ok(throttles) = count("core_throttle_count") {
-                let help = "Times a core was slowed down because of heat.";
-                out.sample(Kind::Counter, "node_cpu_core_throttles_total", help, &labels, throttles);
-            }
+        if cores.insert((package.clone(), core.clone()))
+            && let Ok(throttles) = count("core_throttle_count")
+        {
+            let help = "Times a core was slowed down because of heat.";
+            out.sample(Kind::Counter, "node_cpu_core_throttles_total", help, &labels, throttles);
         }
-        if packages.insert(package.clone()) {
-            if let Ok(throttles) = count("package_throttle_count") {
-                let help = "Times a package was slowed down because of heat.";
-                out.sample(Kind::Counter, "node_cpu_package_throttles_total", help, &labels[..1], throttles);
-            }
+        if packages.insert(package.clone())
+            && let Ok(throttles) = count("package_throttle_count")
+        {
+            let help = "Times a package was slowed down because of heat.";
+            out.sample(Kind::Counter, "node_cpu_package_throttles_total", help, &labels[..1], throttles);
         }
     }
     let online = |cpu: &str| host.sys_number(&format!("{FOLDER}/cpu{cpu}/online"));

@@ -81,10 +81,10 @@ impl Netclass {
         }
         let state = text(host, device, "operstate")?;
         set(Kind::Gauge, "up", f64::from(u8::from(state == "up")));
-        if let Some(speed) = number(host, device, "speed")? {
-            if speed >= 0.0 || !self.ignore_invalid_speed {
-                set(Kind::Gauge, "speed_bytes", (speed as i64 * 1_000_000 / 8) as f64);
-            }
+        if let Some(speed) = number(host, device, "speed")?
+            && (speed >= 0.0 || !self.ignore_invalid_speed)
+        {
+            set(Kind::Gauge, "speed_bytes", (speed as i64 * 1_000_000 / 8) as f64);
         }
         let address = text(host, device, "address")?;
         let broadcast = text(host, device, "broadcast")?;

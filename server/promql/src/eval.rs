@@ -429,7 +429,7 @@ fn quantile(q: f64, cells: &mut [f64]) -> f64 {
 /// The k best cells of each step stay; rows keep their labels.
 fn best(top: bool, k: &[f64], members: Vec<Row>, steps: usize) -> Vec<Row> {
     let mut kept: Vec<Row> = members.iter().map(|row| Row::empty(row.labels.clone(), steps)).collect();
-    for step in 0..steps {
+    for (step, k) in k.iter().enumerate().take(steps) {
         let mut order: Vec<usize> = (0..members.len()).filter(|i| members[*i].present[step]).collect();
         let value = |i: &usize| members[*i].cells[step];
         order.sort_by(|a, b| {
@@ -438,7 +438,7 @@ fn best(top: bool, k: &[f64], members: Vec<Row>, steps: usize) -> Vec<Row> {
             a.is_nan().cmp(&b.is_nan()).then(by_value)
         });
         // Below one there is nothing to keep; the cast saturates.
-        for i in order.into_iter().take(if k[step] < 1.0 { 0 } else { k[step] as usize }) {
+        for i in order.into_iter().take(if *k < 1.0 { 0 } else { *k as usize }) {
             kept[i].set(step, members[i].cells[step]);
         }
     }

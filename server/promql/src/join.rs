@@ -156,7 +156,7 @@ fn joined(op: &str, left: Vec<Row>, right: Vec<Row>, bool: bool, matching: &Matc
 }
 
 /// The side that must be unique per group at each step.
-fn one_side<'a>(rows: Vec<Row>, matching: &Matching, side: &'a str) -> Done<BTreeMap<Labels, Vec<Row>>> {
+fn one_side(rows: Vec<Row>, matching: &Matching, side: &str) -> Done<BTreeMap<Labels, Vec<Row>>> {
     let mut groups: BTreeMap<Labels, Vec<Row>> = BTreeMap::new();
     for row in rows {
         let group = groups.entry(key(&row.labels, matching)).or_default();

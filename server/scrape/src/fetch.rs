@@ -52,7 +52,7 @@ impl Write for Bounded {
 
 enum Sink {
     Plain(Bounded),
-    Gzip(GzDecoder<Bounded>),
+    Gzip(Box<GzDecoder<Bounded>>),
 }
 
 impl Sink {
@@ -85,7 +85,7 @@ pub(crate) async fn fetch(
         .header("X-Prometheus-Scrape-Timeout-Seconds", timeout.to_string())
         .body(Empty::new())
         .map_err(|error| Failure::new(format!("{url:?} is no address: {error}")))?;
-    let response = http.request(request).await.map_err(|error| Failure::new(chain(&url, &error)))?;
+    let response = http.request(request).await.map_err(|error| Failure::new(chain(url, &error)))?;
     let status = response.status();
     if status != hyper::StatusCode::OK {
         return Err(Failure::new(format!("server returned HTTP status {status}")));
@@ -94,10 +94,10 @@ pub(crate) async fn fetch(
     let (kind, gzip) = (header(CONTENT_TYPE).to_owned(), header(CONTENT_ENCODING) == "gzip");
     let limit = if config.body_size_limit > 0 { config.body_size_limit } else { BODY_MAX };
     let bounded = Bounded { bytes: Vec::new(), limit };
-    let mut sink = if gzip { Sink::Gzip(GzDecoder::new(bounded)) } else { Sink::Plain(bounded) };
+    let mut sink = if gzip { Sink::Gzip(Box::new(GzDecoder::new(bounded))) } else { Sink::Plain(bounded) };
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::new(chain(&url, &error)))?;
+        let frame = frame.map_err(|error| Failure::new(chain(url, &error)))?;
         if let Some(bytes) = frame.data_ref() {
             sink.write(bytes).map_err(|error| Failure::new(error.to_string()))?;
         }

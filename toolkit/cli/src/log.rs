@@ -247,8 +247,8 @@ mod tests {
         let clock = Clock::system();
         let lines = Lines::new(level, format, style, clock, move |line| sink.lock().unwrap().push_str(line)).unwrap();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), events);
-        let text = seen.lock().unwrap().clone();
-        text
+
+        seen.lock().unwrap().clone()
     }
 
     /// Without the time, which the machine decides, and the line number, which every edit does.
