@@ -89,7 +89,8 @@ impl<'a> Parser<'a> {
         loop {
             let start = self.at;
             if start >= self.body.len() {
-                let missing = self.openmetrics && !self.ended;
+                // An empty body is a target without series, not a torn one.
+                let missing = self.openmetrics && !self.ended && !self.body.is_empty();
                 return if missing { Err(self.fail(start, "data does not end with # EOF")) } else { Ok(None) };
             }
             if self.ended {
@@ -406,6 +407,7 @@ mod tests {
     fn openmetrics_is_read() {
         let body = "# TYPE a counter\n# UNIT a_seconds seconds\na_total{x=\"1\"} 2 1.5 # {id=\"7\"} 0.3 1\n# EOF\n";
         assert_eq!(read(body, Format::OpenMetrics100).expect("valid"), [("a_total{x=\"1\"}".into(), 2.0, Some(1500))]);
+        assert_eq!(read("", Format::OpenMetrics100), Ok(Vec::new()));
         for bad in ["a 1\n", "a 1\n# EOF\nb 1\n", "\n# EOF\n", "# note\n# EOF\n", "a  1\n# EOF\n", "a 1 NaN\n# EOF\n"] {
             assert!(read(bad, Format::OpenMetrics100).is_err(), "{bad:?}");
         }

@@ -8,8 +8,11 @@ pub fn write(families: &[Family], format: Format, escaping: Escaping, out: &mut 
     for family in families {
         let openmetrics = format.is_openmetrics();
         let name = escape_name(&family.name, escaping);
-        let shown =
-            if openmetrics && family.kind == MetricType::Counter { name.trim_end_matches("_total") } else { &name };
+        let shown = if openmetrics && family.kind == MetricType::Counter {
+            name.strip_suffix("_total").unwrap_or(&name)
+        } else {
+            &name
+        };
         if !family.help.is_empty() {
             head(out, "HELP", shown);
             out.push(b' ');
