@@ -224,7 +224,7 @@ struct Global {
     scrape_native_histograms: Unbuilt,
     convert_classic_histograms_to_nhcb: Unbuilt,
     always_scrape_classic_histograms: Unbuilt,
-    extra_scrape_metrics: Unbuilt,
+    extra_scrape_metrics: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -273,7 +273,7 @@ struct Job {
     scrape_native_histograms: Unbuilt,
     convert_classic_histograms_to_nhcb: Unbuilt,
     always_scrape_classic_histograms: Unbuilt,
-    extra_scrape_metrics: Unbuilt,
+    extra_scrape_metrics: Option<bool>,
     aws_sd_configs: Unbuilt,
     azure_sd_configs: Unbuilt,
     consul_sd_configs: Unbuilt,
@@ -441,6 +441,9 @@ fn scrape_config(job: Job, global: &Global, defaults: &Defaults) -> Result<Scrap
         label_value_length_limit: limit(job.label_value_length_limit, global.label_value_length_limit),
         target_limit: limit(job.target_limit, global.target_limit),
         fallback: job.fallback_scrape_protocol.as_deref().map(fallback).transpose()?,
+        track_timestamps_staleness: job.track_timestamps_staleness.unwrap_or(false),
+        extra_metrics: job.extra_scrape_metrics.or(global.extra_scrape_metrics).unwrap_or(false),
+        keep_dropped_targets: limit(job.keep_dropped_targets, global.keep_dropped_targets),
         job_name: job.job_name,
     })
 }

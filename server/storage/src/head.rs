@@ -209,14 +209,10 @@ impl Head {
 
     /// Enforces the limits on samples. Regular sweeps are a minute apart, so that a commit does not walk all series.
     fn expire(&mut self) {
-        let (Some(min), Some(max)) = (self.min_time, self.max_time) else { return };
+        let Some(max) = self.max_time else { return };
         let due = self.swept_at.is_none_or(|at| max.saturating_sub(at) >= SWEEP_EVERY_MS);
-        let cutoff = self.cutoff().unwrap_or(i64::MIN);
-        if due && cutoff > min {
-            self.sweep(cutoff);
-        } else if due {
-            self.swept_at = Some(max);
-            self.sweeps += 1;
+        if due {
+            self.sweep(self.cutoff().unwrap_or(i64::MIN));
         }
         // Each round gives up the oldest eighth of the time held, rounded up, so that the loop ends.
         while self.samples > self.limits.samples_max {
