@@ -58,8 +58,10 @@ fn format_check() -> Result<()> {
     sh(Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(files).current_dir(root()))
 }
 
+/// The checkout that cargo was called in; a build folder may be shared by several.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lives in the workspace").to_owned()
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).parent().expect("xtask lives in the workspace").to_owned()
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

@@ -21,10 +21,6 @@ impl Drop for Running {
     }
 }
 
-/// Families whose presence depends on the language of the program or on its release, each named for its reason.
-const OWN: &[&str] =
-    &["go_", "process_", "promhttp_", "node_exporter_build_info", "pushgateway_", "narthex_", "scrape_"];
-
 /// Runs the comparison; needs the binaries of `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let bin = match args {
@@ -113,18 +109,13 @@ fn compare(what: &str, left: &BTreeSet<String>, right: &BTreeSet<String>) -> usi
     mine.len() + theirs.len() + usize::from(left.is_empty())
 }
 
-/// The label sets a query answers, as text, without what depends on the program's language.
+/// The label sets a query answers, as text.
 fn series(port: u16, query: &str) -> Result<BTreeSet<String>> {
     let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let body = http(port, "GET", &format!("/api/v1/query?query={escaped}"), "")?;
     let answer: serde_json::Value = serde_json::from_str(&body).context("the API's JSON")?;
     let rows = answer["data"]["result"].as_array().with_context(|| body.clone())?;
-    let name = |row: &serde_json::Value| row["metric"]["__name__"].as_str().unwrap_or_default().to_owned();
-    Ok(rows
-        .iter()
-        .filter(|row| !OWN.iter().any(|own| name(row).starts_with(own)))
-        .map(|row| row["metric"].to_string())
-        .collect())
+    Ok(rows.iter().map(|row| row["metric"].to_string()).collect())
 }
 
 fn start(program: &Path, args: &[&str]) -> Result<Running> {
