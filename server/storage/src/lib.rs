@@ -4,6 +4,8 @@
 //! in batches; appends of one [`Appender`] become visible together at its commit. What this crate leaves out: files,
 //! retention on disk and compaction, which belong to the storage engine behind the same traits.
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod head;
 mod memory;
 mod snapshot;

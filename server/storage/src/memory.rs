@@ -204,3 +204,7 @@ impl SeriesSet for Found {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;
