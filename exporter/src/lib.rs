@@ -7,7 +7,10 @@ mod collection;
 mod collectors;
 mod families;
 mod flags;
+mod generic;
 mod host;
+mod links;
+mod netlink;
 mod program;
 mod service;
 #[cfg(test)]
