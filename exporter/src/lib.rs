@@ -5,12 +5,14 @@
 
 mod collection;
 mod collectors;
+mod crew;
 mod families;
 mod flags;
 mod generic;
 mod host;
 mod links;
 mod netlink;
+mod page;
 mod program;
 mod service;
 #[cfg(test)]
