@@ -6,9 +6,14 @@
 mod attributes;
 mod collection;
 mod collectors;
+mod crew;
 mod families;
 mod flags;
+mod generic;
 mod host;
+mod links;
+mod netlink;
+mod page;
 mod program;
 mod service;
 #[cfg(test)]
