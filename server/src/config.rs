@@ -460,19 +460,8 @@ fn groups(statics: Vec<Static>) -> Vec<discovery::Group> {
 }
 
 fn fallback(name: &str) -> Result<exposition::Format, String> {
-    use exposition::Format;
-    Ok(match name {
-        "PrometheusText0.0.4" => Format::Text004,
-        "PrometheusText1.0.0" => Format::Text100,
-        "OpenMetricsText0.0.1" => Format::OpenMetrics001,
-        "OpenMetricsText1.0.0" => Format::OpenMetrics100,
-        "PrometheusProto" => {
-            return Err(
-                "fallback_scrape_protocol PrometheusProto is valid upstream but not built in narthex yet".into()
-            );
-        }
-        other => return Err(format!("unknown fallback_scrape_protocol {other:?}")),
-    })
+    let protocol = exposition::Protocol::parse(name);
+    Ok(protocol.ok_or_else(|| format!("unknown fallback_scrape_protocol {name:?}"))?.format())
 }
 
 fn rules(list: Option<Vec<Rule>>, key: &str) -> Result<Vec<Relabel>, String> {

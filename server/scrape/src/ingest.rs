@@ -134,7 +134,7 @@ impl Loop {
             let Entry::Series { raw, value, at: exposed } = entry else { continue };
             outcome.scraped += 1;
             let exposed = exposed.filter(|_| self.config.honor_timestamps);
-            let known = self.lookup(raw, &parser, &mut builder, appender, outcome)?;
+            let known = self.lookup(&raw, &parser, &mut builder, appender, outcome)?;
             let Some(id) = known else { continue };
             outcome.kept += 1;
             // Counting goes on, so that the report tells how far over the limit it was.
@@ -150,7 +150,7 @@ impl Loop {
                 Err(AppendError::OutOfBounds) => outcome.out_of_bounds += 1,
                 Err(error) => return Err(Failure::new(error.to_string())),
             }
-            if let Some(known) = self.known.get_mut(raw) {
+            if let Some(known) = self.known.get_mut(&*raw) {
                 known.tracked = exposed.is_none();
             }
         }
