@@ -9,9 +9,9 @@ use crate::{
 };
 use exposition::{
     Format,
-    scrape::{Entry, Parser},
+    scrape::{Entry, Options, Parser},
 };
-use model::{Builder, Labels, METRIC_NAME, Timestamp, stale_nan};
+use model::{Builder, Labels, METRIC_NAME, Sample, Timestamp, Value, stale_nan};
 use std::sync::Arc;
 use storage::{AppendError, Appender, SeriesId, Storage};
 
@@ -187,18 +187,27 @@ impl Loop {
         appender: &mut dyn Appender,
         outcome: &mut Outcome,
     ) -> Result<Pass, Failure> {
-        let mut parser = Parser::new(body, format);
+        let options = Options {
+            native_histograms: self.config.native_histograms,
+            keep_classic: self.config.always_scrape_classic,
+            start_timestamps: false,
+        };
+        let mut parser = Parser::with_options(body, format, options);
         let mut pass = Pass::default();
         self.cache.rewind();
         while let Some(entry) = parser.next().map_err(|error| Failure::new(error.to_string()))? {
-            let Entry::Series { raw, value, at: exposed } = entry else {
-                self.families.note(&entry, self.round);
-                continue;
+            let (raw, value, exposed) = match entry {
+                Entry::Series { raw, value, at } => (raw, Value::Float(value), at),
+                Entry::Histogram { raw, value, at } => (raw, Value::Histogram(value), at),
+                entry => {
+                    self.families.note(&entry, self.round);
+                    continue;
+                }
             };
             outcome.scraped += 1;
-            let place = match self.cache.find(raw) {
+            let place = match self.cache.find(&raw) {
                 Some(place) => place,
-                None => self.admit(raw, &parser, appender)?,
+                None => self.admit(&raw, &parser, appender)?,
             };
             let slot = self.cache.slot(place);
             let again = slot.seen == self.round;
@@ -217,7 +226,14 @@ impl Loop {
                 outcome.duplicates += 1;
                 continue;
             }
-            self.sample(place, at, exposed, value, &parser, appender, outcome, &mut pass)?;
+            let time = exposed.map_or(at, Timestamp);
+            if time.0 > at.0.saturating_add(AHEAD_MS_MAX) {
+                outcome.out_of_bounds += 1;
+                continue;
+            }
+            let tracked = exposed.is_none() || self.config.track_timestamps_staleness;
+            let stored = self.store(place, time, value, &parser, appender)?;
+            self.account(place, stored, tracked, outcome, &mut pass)?;
         }
         if self.config.sample_limit > 0 && outcome.kept > self.config.sample_limit {
             return Err(Failure::sample_limit());
@@ -237,33 +253,37 @@ impl Loop {
         labels.map(|labels| appender.series(&labels).map_err(|error| Failure::new(error.to_string()))).transpose()
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one step of the walk over a body, apart so that it can be read")]
-    fn sample(
+    /// Appends a sample; a series that storage gave up since the last scrape is registered again.
+    fn store(
         &mut self,
         place: Place,
         at: Timestamp,
-        exposed: Option<i64>,
-        value: f64,
+        value: Value,
         parser: &Parser<'_>,
         appender: &mut dyn Appender,
+    ) -> Result<Result<(), AppendError>, Failure> {
+        let Some(id) = self.cache.slot(place).id else { return Ok(Ok(())) };
+        let result = append(id, at, &value, appender);
+        if result != Err(AppendError::UnknownSeries) {
+            return Ok(result);
+        }
+        // Once is enough: a series cannot vanish within a transaction.
+        let fresh = self.register(parser, appender)?;
+        self.cache.slot(place).id = fresh;
+        Ok(fresh.map_or(Ok(()), |id| append(id, at, &value, appender)))
+    }
+
+    /// Counts what became of a sample, and remembers that its series must be ended one day.
+    fn account(
+        &mut self,
+        place: Place,
+        stored: Result<(), AppendError>,
+        tracked: bool,
         outcome: &mut Outcome,
         pass: &mut Pass,
     ) -> Result<(), Failure> {
-        let time = exposed.map_or(at, Timestamp);
-        if time.0 > at.0.saturating_add(AHEAD_MS_MAX) {
-            outcome.out_of_bounds += 1;
-            return Ok(());
-        }
-        let Some(id) = self.cache.slot(place).id else { return Ok(()) };
-        let mut result = appender.float(id, time, value);
-        if result == Err(AppendError::UnknownSeries) {
-            // Storage gave the series up since the last scrape; once is enough, it cannot vanish within a transaction.
-            let fresh = self.register(parser, appender)?;
-            self.cache.slot(place).id = fresh;
-            let Some(id) = fresh else { return Ok(()) };
-            result = appender.float(id, time, value);
-        }
-        match result {
+        let accepted = stored.is_ok();
+        match stored {
             Ok(()) => {}
             Err(AppendError::DuplicateTimestamp) => outcome.duplicates += 1,
             Err(AppendError::OutOfOrder) => outcome.out_of_order += 1,
@@ -272,11 +292,10 @@ impl Loop {
         }
         let (good, round) = (self.good, self.round);
         let slot = self.cache.slot(place);
-        if result.is_ok() && !slot.known {
+        if accepted && !slot.known {
             slot.known = true;
             outcome.added += 1;
         }
-        let tracked = exposed.is_none() || self.config.track_timestamps_staleness;
         if slot.known && tracked && slot.stored != round {
             slot.before = good > 0 && slot.stored == good;
             pass.continued += usize::from(slot.before);
@@ -341,6 +360,13 @@ impl Loop {
                 Err(error) => tracing::warn!(series = %labels, %error, "a report series was not stored"),
             }
         }
+    }
+}
+
+fn append(id: SeriesId, at: Timestamp, value: &Value, appender: &mut dyn Appender) -> Result<(), AppendError> {
+    match value {
+        Value::Float(value) => appender.float(id, at, *value),
+        Value::Histogram(_) => appender.sample(id, Sample { at, start: None, value: value.clone() }),
     }
 }
 

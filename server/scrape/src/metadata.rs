@@ -42,14 +42,14 @@ impl Families {
         match entry {
             Entry::Help { name, text } => {
                 let help = &mut self.family(name, round).help;
-                if help != text {
+                if *help != *text {
                     *help = text.to_string();
                 }
             }
             Entry::Type { name, kind } => self.family(name, round).kind = *kind,
             Entry::Unit { name, unit } => {
                 let known = &mut self.family(name, round).unit;
-                if known != unit {
+                if *known != *unit {
                     *known = unit.to_string();
                 }
             }

@@ -49,6 +49,10 @@ pub struct ScrapeConfig {
     pub extra_metrics: bool,
     /// Dropped targets kept for display.
     pub keep_dropped_targets: u64,
+    /// Whether native histograms are stored as such.
+    pub native_histograms: bool,
+    /// Whether the classic series of a native histogram are stored as well.
+    pub always_scrape_classic: bool,
 }
 
 /// Whether the last scrape worked.
@@ -272,6 +276,8 @@ pub(crate) mod tests {
             track_timestamps_staleness: false,
             extra_metrics: false,
             keep_dropped_targets: 0,
+            native_histograms: false,
+            always_scrape_classic: false,
         }
     }
 
