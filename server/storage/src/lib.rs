@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod continuity;
 mod head;
 mod memory;
 mod snapshot;
@@ -128,4 +129,7 @@ pub struct Columns {
     pub values: Arc<[f64]>,
     /// Native histogram samples, strictly ascending by time.
     pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+    /// Start timestamps of the samples that have one: time of the sample and time the counter started, ascending by
+    /// the first. Empty for nearly every series.
+    pub starts: Vec<(i64, i64)>,
 }
