@@ -25,6 +25,14 @@ pub enum StartError {
         /// The other.
         second: String,
     },
+    /// A value that a collector cannot work with.
+    #[error("--{flag}: {reason}")]
+    Setting {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong and what to use instead.
+        reason: String,
+    },
     /// A folder that must exist.
     #[error("--{flag}: {path} is not a directory, point it at a mounted file system")]
     Folder {
@@ -179,24 +187,40 @@ collectors! {
     fibrechannel,
     filefd,
     filesystem,
+    hwmon,
+    infiniband,
+    interrupts,
+    ipvs,
     kernel_hung,
+    ksmd,
+    lnstat,
     loadavg,
+    mdadm,
     meminfo,
+    meminfo_numa,
     netclass,
     netdev,
     netstat,
     os,
     pressure,
+    processes,
+    rapl,
     schedstat,
     selinux,
+    slabinfo,
     sockstat,
+    softirqs,
     softnet,
     stat,
+    swap,
+    sysctl,
     thermal_zone,
     time,
     udp_queues,
     uname,
     vmstat,
+    watchdog,
+    xfrm,
     textfile,
 }
 
