@@ -51,8 +51,8 @@ impl Host {
 
 /// Whether an attribute is simply not there for this process or this device.
 pub(crate) fn not_offered(error: &io::Error) -> bool {
-    /// EINVAL, ENODEV, EOPNOTSUPP.
-    const NOT_THERE: [i32; 3] = [22, 19, 95];
+    /// EINVAL, ENODEV, ENODATA, EOPNOTSUPP.
+    const NOT_THERE: [i32; 4] = [22, 19, 61, 95];
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
         || error.raw_os_error().is_some_and(|code| NOT_THERE.contains(&code))
 }
