@@ -19,7 +19,7 @@ enum Continuity {
 }
 
 /// The histogram with the hint a reader gets. O(buckets).
-pub(crate) fn hinted(before: Option<&FloatHistogram>, mut histogram: Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+pub fn hinted(before: Option<&FloatHistogram>, mut histogram: Arc<FloatHistogram>) -> Arc<FloatHistogram> {
     if histogram.gauge {
         return histogram;
     }
