@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file or a socket, and nothing here knows a wire format: that is `exposition`.
 
 mod accept;
+mod case;
 mod duration;
 mod labels;
 mod matcher;
