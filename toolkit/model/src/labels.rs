@@ -224,6 +224,11 @@ impl Builder {
     /// The finished set. Names or values of 256 MiB and more are cut at a character boundary.
     pub fn build(&mut self) -> Labels {
         self.pairs.retain(|(_, value)| !value.is_empty());
+        self.build_with_empty()
+    }
+
+    /// The finished set with its labels of empty value, which client libraries keep and show. Never for a series.
+    pub fn build_with_empty(&mut self) -> Labels {
         self.pairs.sort_unstable();
         let mut packed = String::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
         for (name, value) in &self.pairs {
