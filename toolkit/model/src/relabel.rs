@@ -6,6 +6,7 @@ use re2::{Expression, Regex, Template};
 use std::{borrow::Cow, sync::Arc};
 
 const SEPARATOR: &str = ";";
+const REGEX: &str = "(.*)";
 const REPLACEMENT: &str = "$1";
 
 /// What a rule does.
@@ -86,7 +87,8 @@ pub enum RelabelError {
 /// A compiled rule.
 #[derive(Clone, Debug)]
 pub struct Relabel {
-    sources: Vec<String>,
+    /// As written, defaults filled in.
+    rule: RelabelRule,
     separator: String,
     step: Step,
 }
@@ -128,13 +130,10 @@ enum Step {
     },
 }
 
-/// Rules are equal when they were written the same.
+/// Rules are equal when they were written the same, defaults counting as written.
 impl PartialEq for Relabel {
     fn eq(&self, other: &Self) -> bool {
-        let texts = |rule: &Self| (rule.regex.as_str().to_owned(), rule.separator.clone(), rule.replacement.clone());
-        (&self.sources, &self.target, self.modulus, self.action)
-            == (&other.sources, &other.target, other.modulus, other.action)
-            && texts(self) == texts(other)
+        self.rule == other.rule
     }
 }
 
@@ -145,26 +144,20 @@ impl Relabel {
     /// [`RelabelError`], with upstream's texts.
     pub fn compile(rule: &RelabelRule) -> Result<Self, RelabelError> {
         check(rule).map_err(RelabelError::Rule)?;
-        let expression = Expression::anchored(rule.regex.as_deref().unwrap_or("(.*)"))?;
-        let target = rule.target_label.clone().unwrap_or_default();
-        let replacement = Template::new(rule.replacement.as_deref().unwrap_or(REPLACEMENT));
-        let accept = || Accept::new(&expression).map(Arc::new);
-        let step = match rule.action {
-            Action::Replace => {
-                Step::Replace { regex: expression.compile()?, target: Template::new(&target), replacement }
-            }
-            Action::Keep | Action::Drop => Step::Filter { accept: accept()?, wanted: rule.action == Action::Keep },
-            Action::KeepEqual | Action::DropEqual => Step::Equal { target, wanted: rule.action == Action::KeepEqual },
-            Action::HashMod => Step::HashMod { target, modulus: rule.modulus.unwrap_or(1).max(1) },
-            Action::Lowercase => Step::Case { target, map: case::lower },
-            Action::Uppercase => Step::Case { target, map: case::upper },
-            Action::LabelKeep | Action::LabelDrop => {
-                Step::Names { accept: accept()?, wanted: rule.action == Action::LabelKeep }
-            }
-            Action::LabelMap => Step::Map { regex: expression.compile()?, replacement },
+        let given = |field: &Option<String>, default: &str| field.clone().unwrap_or_else(|| default.to_owned());
+        let (separator, target) = (given(&rule.separator, SEPARATOR), given(&rule.target_label, ""));
+        let (regex, replacement) = (given(&rule.regex, REGEX), given(&rule.replacement, REPLACEMENT));
+        let step = Step::compile(rule, &Expression::anchored(&regex)?, &target, Template::new(&replacement))?;
+        let rule = RelabelRule {
+            source_labels: rule.source_labels.clone(),
+            separator: Some(separator.clone()),
+            target_label: Some(target),
+            regex: Some(regex),
+            modulus: rule.modulus.or(Some(0)),
+            replacement: Some(replacement),
+            action: rule.action,
         };
-        let separator = rule.separator.clone().unwrap_or_else(|| SEPARATOR.into());
-        Ok(Self { sources: rule.source_labels.clone(), separator, step })
+        Ok(Self { rule, separator, step })
     }
 
     /// Applies rules in order; false means that the item is dropped. O(rules × labels).
@@ -199,7 +192,7 @@ impl Relabel {
 
     /// The values of the sources with the separator in between; absent labels are empty.
     fn joined<'l>(&self, labels: &'l Builder) -> Cow<'l, str> {
-        match self.sources.as_slice() {
+        match self.rule.source_labels.as_slice() {
             [] => Cow::Borrowed(""),
             [one] => Cow::Borrowed(labels.get(one)),
             [first, rest @ ..] => {
@@ -211,6 +204,32 @@ impl Relabel {
                 Cow::Owned(joined)
             }
         }
+    }
+}
+
+impl Step {
+    fn compile(
+        rule: &RelabelRule,
+        expression: &Expression,
+        target: &str,
+        replacement: Template,
+    ) -> Result<Self, re2::Error> {
+        let accept = || Accept::new(expression).map(Arc::new);
+        let target = target.to_owned();
+        Ok(match rule.action {
+            Action::Replace => {
+                Self::Replace { regex: expression.compile()?, target: Template::new(&target), replacement }
+            }
+            Action::Keep | Action::Drop => Self::Filter { accept: accept()?, wanted: rule.action == Action::Keep },
+            Action::KeepEqual | Action::DropEqual => Self::Equal { target, wanted: rule.action == Action::KeepEqual },
+            Action::HashMod => Self::HashMod { target, modulus: rule.modulus.unwrap_or(1).max(1) },
+            Action::Lowercase => Self::Case { target, map: case::lower },
+            Action::Uppercase => Self::Case { target, map: case::upper },
+            Action::LabelKeep | Action::LabelDrop => {
+                Self::Names { accept: accept()?, wanted: rule.action == Action::LabelKeep }
+            }
+            Action::LabelMap => Self::Map { regex: expression.compile()?, replacement },
+        })
     }
 }
 
