@@ -1,16 +1,26 @@
-//! Serving HTTP: listeners, limits, compression, pages' shell. The only crate that knows axum; services use what is
+//! Serving HTTP: listeners, TLS, passwords, limits, compression, pages' shell. The only crate that knows axum; services use what is
 //! re-exported here.
 
 mod address;
 mod answer;
+mod clients;
+mod config;
+mod curves;
+mod handshake;
 mod listen;
+mod live;
 mod meters;
+mod names;
 mod pace;
 pub mod page;
+mod passwords;
+mod rate;
 mod serve;
 mod site;
 mod socket;
+mod tls;
 
 pub use answer::{metrics_response, respond_body};
 pub use axum::{Router, body, extract, http, response, routing};
+pub use config::ConfigError;
 pub use listen::{BindError, Limits, ListenConfig, Listeners, Options};

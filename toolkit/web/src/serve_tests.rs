@@ -287,10 +287,10 @@ impl Piped {
         let served = Served::new();
         let clock = Clock::simulated(0);
         let options = Options { limits, clock: clock.clone(), ..served.options() };
-        let Server { shared, graceful, .. } = Server::new(router, options);
+        let Server { shared, graceful, .. } = Server::new(router, None, options).expect("a server");
         let (client, server) = tokio::io::duplex(64);
         served.tasks.spawn_once("connection", async move {
-            serve_stream(&shared, server, graceful.watcher()).await;
+            serve_stream(&shared, server, false, graceful.watcher()).await;
         });
         Self { served, client, clock }
     }
