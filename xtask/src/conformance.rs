@@ -11,12 +11,20 @@ struct Suite {
     origin: &'static str,
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "exporter",
-    package: "exporter",
-    folder: "exporter",
-    origin: "prometheus/node_exporter a7dcc3a collector/fixtures",
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "exporter",
+        package: "exporter",
+        folder: "exporter",
+        origin: "prometheus/node_exporter a7dcc3a collector/fixtures",
+    },
+    Suite {
+        name: "web",
+        package: "web",
+        folder: "alertmanager/web-config",
+        origin: "prometheus/exporter-toolkit 19a7c2d web/testdata",
+    },
+];
 
 /// Runs the named suites, or all of them. A missing folder is an error, not a pass.
 pub(crate) fn run(args: &[String]) -> Result<()> {

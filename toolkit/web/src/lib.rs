@@ -6,6 +6,8 @@ mod answer;
 mod clients;
 mod config;
 mod curves;
+#[cfg(test)]
+mod gate_tests;
 mod handshake;
 mod listen;
 mod live;
@@ -18,9 +20,14 @@ mod rate;
 mod serve;
 mod site;
 mod socket;
+#[cfg(test)]
+mod testing;
 mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 pub use answer::{metrics_response, respond_body};
 pub use axum::{Router, body, extract, http, response, routing};
 pub use config::ConfigError;
+pub use curves::p521;
 pub use listen::{BindError, Limits, ListenConfig, Listeners, Options};

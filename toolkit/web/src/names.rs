@@ -67,7 +67,10 @@ const CIPHERS: &[Cipher] = &[
     offered("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
     offered("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
     offered("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-    offered("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    offered(
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    ),
     offered("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
     missing("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA"),
     missing("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"),
@@ -91,10 +94,8 @@ impl Cipher {
 
     /// Whether HTTP/2 over TLS 1.2 may rely on it (RFC 9113, 9.2.2).
     pub(crate) fn suits_http2(self) -> bool {
-        let required = [
-            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-        ];
+        let required =
+            [CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256];
         self.suite.is_some_and(|suite| required.contains(&suite))
     }
 }
@@ -102,7 +103,7 @@ impl Cipher {
 /// One of `curve_preferences`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Curve {
-    pub(crate) name: &'static str,
+    name: &'static str,
     pub(crate) group: NamedGroup,
 }
 
@@ -123,6 +124,13 @@ impl Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_curve_is_offered() {
+        for curve in CURVES {
+            assert!(crate::curves::group(curve.group).is_some(), "{}", curve.name);
+        }
+    }
 
     /// A suite that is called offered has to be there, and one that is called missing must not be.
     #[test]

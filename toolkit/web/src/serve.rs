@@ -69,7 +69,8 @@ impl Server {
             let limit = web.at_start().rate_limit;
             let has_tls = web.has_tls();
             let live = Arc::new(web.watch(&clock, &tasks, registry));
-            let passwords = Passwords::new(&tasks).ok_or_else(|| io::Error::other("the system has no random numbers"))?;
+            let passwords =
+                Passwords::new(&tasks).ok_or_else(|| io::Error::other("the system has no random numbers"))?;
             tls = has_tls.then(|| live.clone());
             gate = Some(Gate { live, bucket: Bucket::new(limit, &clock), passwords: Arc::new(passwords) });
         }

@@ -1,129 +1,22 @@
 //! Connections over real sockets, and over pipes where time has to pass.
 
 use super::*;
-use crate::{ListenConfig, Listeners};
+use crate::{
+    Listeners,
+    testing::{GET, LAST_GET, Served, ask, hello, one, rest, send},
+};
 use axum::{
     body::{Body, Bytes},
     extract::Request,
     routing::{get, post},
 };
 use http_body_util::BodyExt;
-use metrics::Registry;
-use std::{net::SocketAddr, task::Poll};
+use std::task::Poll;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
 };
-
-/// A site that is served on a free port while a client asks.
-struct Served {
-    config: ListenConfig,
-    limits: Limits,
-    registry: Registry,
-    shutdown: Shutdown,
-    tasks: Tasks,
-}
-
-impl Served {
-    fn new() -> Self {
-        Self {
-            config: ListenConfig { addresses: vec!["127.0.0.1:0".into()], ..ListenConfig::default() },
-            limits: Limits::default(),
-            registry: Registry::new(),
-            shutdown: Shutdown::new(),
-            tasks: Tasks::new(Clock::system()),
-        }
-    }
-
-    fn listen(&self) -> (Listeners, Option<SocketAddr>) {
-        let listeners = Listeners::bind(&self.config).expect("binds");
-        let address = listeners.local_addrs().first().copied();
-        (listeners, address)
-    }
-
-    fn options(&self) -> Options<'_> {
-        Options {
-            limits: self.limits,
-            clock: Clock::system(),
-            shutdown: self.shutdown.clone(),
-            tasks: self.tasks.clone(),
-            registry: &self.registry,
-        }
-    }
-
-    /// Serves `router` until the client is done.
-    async fn with<F: Future<Output = ()>>(&self, router: Router, client: impl FnOnce(SocketAddr) -> F) {
-        let (listeners, address) = self.listen();
-        let client = async {
-            client(address.expect("a port")).await;
-            self.shutdown.begin();
-        };
-        let (served, ()) = tokio::join!(listeners.serve(router, self.options()), client);
-        served.expect("an orderly end");
-    }
-
-    /// The value of a series, such as `name` or `name{reason="x"}`.
-    fn value(&self, series: &str) -> f64 {
-        let mut text = Vec::new();
-        let (format, escaping) = exposition::negotiate(None, false);
-        exposition::write(&self.registry.gather(), format, escaping, &mut text);
-        let text = String::from_utf8(text).expect("text");
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
-    }
-
-    /// Waits until a series has a value.
-    async fn until(&self, series: &str, value: f64) {
-        while self.value(series) != value {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-async fn send(address: SocketAddr, request: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.expect("connects");
-    // The other side may refuse before it has read everything.
-    let _ = stream.write_all(request).await;
-    stream
-}
-
-async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-async fn ask(address: SocketAddr, request: &[u8]) -> String {
-    rest(&mut send(address, request).await).await
-}
-
-/// Reads one answer with a body of a known length, and leaves the connection open.
-async fn one(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut answer = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length =
-                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            if body.len() >= length.unwrap_or(0) {
-                return text;
-            }
-        }
-        let mut piece = [0; 1024];
-        match stream.read(&mut piece).await {
-            Ok(read @ 1..) => answer.extend_from_slice(&piece[..read]),
-            _ => return text,
-        }
-    }
-}
-
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const LAST_GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-
-fn hello() -> Router {
-    Router::new().route("/", get(|| async { "hello" }))
-}
 
 #[tokio::test]
 async fn sizes_are_limited_and_shutdown_ends() {

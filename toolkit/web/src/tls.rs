@@ -6,6 +6,7 @@
 use crate::{
     clients::{self, Trust},
     config::{self, ConfigError, Pem, TlsSettings},
+    curves,
     names::{AuthType, Version},
 };
 use rustls::{
@@ -141,13 +142,10 @@ fn offer(settings: &TlsSettings) -> Result<Offer, ConfigError> {
         }
     }
     if !settings.curves.is_empty() {
-        let found = |curve: &crate::names::Curve| crate::curves::group(curve.group);
-        let groups: Vec<_> = settings.curves.iter().filter_map(found).collect();
-        warn_missing("curve_preferences", settings.curves.iter().filter(|c| found(c).is_none()).map(|c| c.name));
-        if groups.is_empty() {
+        provider.kx_groups = settings.curves.iter().filter_map(|curve| curves::group(curve.group)).collect();
+        if provider.kx_groups.is_empty() {
             return refuse("none of curve_preferences is offered; name X25519, CurveP256 or CurveP384".into());
         }
-        provider.kx_groups = groups;
     }
     Ok((provider, versions))
 }
