@@ -22,22 +22,22 @@ pub(crate) const FILE_BYTES_MAX: u64 = 4 << 20;
 #[non_exhaustive]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("open {path}: {}", crate::listen::plain_text(source))]
+    #[error("open {path}: {}", crate::listen::plain_text(cause))]
     Read {
         /// Which.
         path: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A certificate or key cannot be read.
-    #[error("failed to read {key} ({path}): {source}")]
+    #[error("failed to read {key} ({path}): {cause}")]
     Part {
         /// The key that names the file.
         key: &'static str,
         /// The file.
         path: String,
         /// Why.
-        source: Box<ConfigError>,
+        cause: Box<ConfigError>,
     },
     /// Not YAML, or not of this form.
     #[error("{path}: {message}")]
@@ -113,7 +113,7 @@ fn beside(folder: &Path, path: Option<String>) -> Option<PathBuf> {
 
 /// Reads a file whole, up to a limit.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let fail = |source| ConfigError::Read { path: path.display().to_string(), source };
+    let fail = |cause| ConfigError::Read { path: path.display().to_string(), cause };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(fail)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
@@ -196,7 +196,7 @@ impl WebConfig {
     pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Self, ConfigError> {
         let syntax = |message| ConfigError::Syntax { path: path.display().to_string(), message };
         let text = std::str::from_utf8(text).map_err(|error| syntax(error.to_string()))?;
-        let file: Option<File> = serde_saphyr::from_str(text).map_err(|error| syntax(error.to_string()))?;
+        let file: Option<File> = serde_saphyr::from_str(text).map_err(|error| syntax(place(&error)))?;
         let file = file.unwrap_or_default();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut mistakes = Vec::new();
@@ -210,6 +210,12 @@ impl WebConfig {
             mistakes: mistakes.into_iter().map(Arc::new).collect(),
         })
     }
+}
+
+/// What is wrong and where, without the lines around it: they may hold a key or a hash.
+fn place(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    text.strip_prefix("error: ").unwrap_or(&text).to_owned()
 }
 
 /// The keys of the file; one that is there without a value counts as not there.

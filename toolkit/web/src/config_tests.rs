@@ -57,10 +57,12 @@ fn what_is_not_of_the_form_names_the_file() {
         "basic_auth_users: {a: x}\nbasic_auth_users: {a: x}",
         "rate_limit: {interval: 1d}",
         "rate_limit: {burst: x}",
+        "basic_auth_users:\n  a: SECRET\n  b: [SECRET]\n",
     ];
     for text in cases {
         let said = refusal(text).expect(text);
-        assert!(said.starts_with("/etc/narthex/web.yml: "), "{text}: {said}");
+        assert!(!said.contains("SECRET"), "{said}");
+        assert!(said.starts_with("/etc/narthex/web.yml: ") && said.lines().count() == 1, "{text}: {said}");
     }
 }
 

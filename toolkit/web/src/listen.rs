@@ -38,12 +38,12 @@ pub enum BindError {
     #[error("{0}")]
     Form(String),
     /// The address cannot be had.
-    #[error("listen {address}: bind: {}", plain_text(source))]
+    #[error("listen {address}: bind: {}", plain_text(cause))]
     Address {
         /// Network and address.
         address: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// `--web.systemd-socket` outside of a socket unit.
     #[error("no socket activation file descriptors found")]
@@ -54,8 +54,8 @@ pub enum BindError {
 }
 
 impl BindError {
-    pub(crate) fn bind(address: String, source: io::Error) -> Self {
-        Self::Address { address, source }
+    pub(crate) fn bind(address: String, cause: io::Error) -> Self {
+        Self::Address { address, cause }
     }
 }
 

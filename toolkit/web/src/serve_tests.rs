@@ -311,3 +311,63 @@ async fn vsock_is_served_where_the_kernel_has_it() {
     let (result, ()) = tokio::join!(listeners.serve(hello(), served.options()), client);
     result.expect("an orderly end");
 }
+
+/// What systemd does for a service: sockets from descriptor 3 on, and a socket to be told at.
+#[test]
+fn sockets_of_systemd_are_served_and_it_is_told() {
+    use std::{
+        io::{Read, Write},
+        os::{fd::OwnedFd, unix::net as unix},
+        process::{Command, Stdio},
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, told) = (folder.path().join("web.sock"), folder.path().join("notify"));
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = tcp.local_addr().expect("an address");
+    let local = unix::UnixListener::bind(&path).expect("a socket");
+    let manager = unix::UnixDatagram::bind(&told).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+    let mut service = Command::new("sh")
+        .args(["-c", r#"exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec "$0" "$@""#])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--ignored", "--exact", "serve::tests::as_a_service"])
+        .env("NOTIFY_SOCKET", &told)
+        .stdin(Stdio::from(OwnedFd::from(tcp)))
+        .stdout(Stdio::from(OwnedFd::from(local)))
+        .spawn()
+        .expect("starts");
+    let hear = || {
+        let mut message = [0; 100];
+        let length = manager.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    let ask = |mut stream: Box<dyn ReadWrite>, request: &[u8]| {
+        stream.write_all(request).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    trait ReadWrite: Read + Write {}
+    impl<T: Read + Write> ReadWrite for T {}
+    assert_eq!(hear(), "READY=1");
+    let connect = || Box::new(std::net::TcpStream::connect(address).expect("connects"));
+    assert!(ask(connect(), LAST_GET).ends_with("hello"));
+    assert!(ask(Box::new(unix::UnixStream::connect(&path).expect("connects")), LAST_GET).ends_with("hello"));
+    ask(connect(), b"GET /quit HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    assert_eq!(hear(), "STOPPING=1");
+    assert!(service.wait().expect("ends").success());
+    assert!(path.exists(), "the file is systemd's");
+}
+
+#[tokio::test]
+#[ignore = "the service of the test above, which starts it as a process of its own"]
+async fn as_a_service() {
+    let mut served = Served::new();
+    served.config = crate::ListenConfig { systemd_socket: true, ..Default::default() };
+    let (listeners, _) = served.listen();
+    assert_eq!(listeners.describe().len(), 2);
+    assert!(Listeners::bind(&served.config).is_err(), "they can be taken once");
+    let shutdown = served.shutdown.clone();
+    let router = hello().route("/quit", get(move || async move { shutdown.begin() }));
+    listeners.serve(router, served.options()).await.expect("an orderly end");
+}

@@ -32,10 +32,10 @@ impl Material {
             return Err(ConfigError::TlsGone);
         }
         let part = |pem: &Pem, key: &'static str| match (&pem.file, &pem.inline) {
-            (Some(path), _) => config::read(path).map(Some).map_err(|source| ConfigError::Part {
+            (Some(path), _) => config::read(path).map(Some).map_err(|cause| ConfigError::Part {
                 key,
                 path: path.display().to_string(),
-                source: Box::new(source),
+                cause: Box::new(cause),
             }),
             (None, inline) => Ok(inline.as_ref().map(|text| text.clone().into_bytes())),
         };
@@ -50,7 +50,7 @@ impl Material {
             key: part(&settings.key, "key_file")?.ok_or(ConfigError::NoKey)?,
             // Upstream's text for this one does not name the key.
             client_ca: part(&settings.client_ca, "client_ca_file").map_err(|error| match error {
-                ConfigError::Part { source, .. } => *source,
+                ConfigError::Part { cause, .. } => *cause,
                 other => other,
             })?,
         })
