@@ -8,6 +8,8 @@ use runtime::Clock;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// No file of procfs that a collector reads is longer than this.
 const PROC_BYTES_MAX: u64 = 16 << 20;
@@ -68,6 +70,28 @@ impl Failure {
     }
 }
 
+/// Helper threads of collectors that wait for a call that does not return.
+#[derive(Debug, Default)]
+pub(crate) struct Stuck(AtomicUsize);
+
+impl Stuck {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more is left behind.
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One came back.
+    pub(crate) fn remove(&self) {
+        // The closure declines only when the count is zero already.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+    }
+}
+
 /// Path prefixes and the clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
@@ -76,6 +100,7 @@ pub(crate) struct Host {
     root: PathBuf,
     udev: Option<PathBuf>,
     clock: Clock,
+    stuck: Arc<Stuck>,
 }
 
 impl Host {
@@ -83,12 +108,17 @@ impl Host {
     pub(crate) fn new(proc: &str, sys: &str, root: &str, udev: &str, clock: Clock) -> Host {
         let udev = PathBuf::from(udev);
         let udev = udev.is_dir().then_some(udev);
-        Host { proc: proc.into(), sys: sys.into(), root: root.into(), udev, clock }
+        Host { proc: proc.into(), sys: sys.into(), root: root.into(), udev, clock, stuck: Arc::default() }
     }
 
     /// The clock.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Helper threads that wait for a call that does not return.
+    pub(crate) fn stuck(&self) -> &Arc<Stuck> {
+        &self.stuck
     }
 
     /// A path below procfs.

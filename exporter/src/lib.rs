@@ -3,11 +3,17 @@
 //! [`command`] is the command line, [`run`] serves until the shutdown begins. A collector is one file in `collectors/`
 //! and one line in the list there; [`Collection`] runs them.
 
+mod attributes;
 mod collection;
 mod collectors;
+mod crew;
 mod families;
 mod flags;
+mod generic;
 mod host;
+mod links;
+mod netlink;
+mod page;
 mod program;
 mod service;
 #[cfg(test)]

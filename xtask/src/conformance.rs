@@ -19,6 +19,12 @@ const SUITES: &[Suite] = &[
         origin: "prometheus/node_exporter a7dcc3a collector/fixtures",
     },
     Suite {
+        name: "exposition",
+        package: "exposition",
+        folder: "exposition",
+        origin: "prometheus/prometheus d15adb9 model/textparse/testdata; prometheus/OpenMetrics 3bb328a tests/testdata/parsers",
+    },
+    Suite {
         name: "web",
         package: "web",
         folder: "alertmanager/web-config",
