@@ -37,7 +37,10 @@ async fn negotiate(mut stream: Stream, live: &Live) -> Result<Session, Tls> {
     }
     let Some(Ok(config)) = live.session().await else { return Err(Tls::Config) };
     let stream = Reread { opening, at: 0, inner: stream };
-    TlsAcceptor::from(config).accept(stream).await.map_err(|error| reason(&error))
+    TlsAcceptor::from(config).accept(stream).await.map_err(|error| {
+        tracing::debug!(%error, "TLS handshake error");
+        reason(&error)
+    })
 }
 
 /// The answer of Go's servers to those who forgot the `s`.

@@ -30,4 +30,4 @@ pub use answer::{metrics_response, respond_body};
 pub use axum::{Router, body, extract, http, response, routing};
 pub use config::ConfigError;
 pub use curves::p521;
-pub use listen::{BindError, Limits, ListenConfig, Listeners, Options};
+pub use listen::{BindError, Limits, ListenConfig, Listeners, Options, check_config};

@@ -121,6 +121,14 @@ pub struct Options<'a> {
     pub registry: &'a Registry,
 }
 
+/// Reads a web configuration file and all that it names, as a start does.
+///
+/// # Errors
+/// What a start would be refused for.
+pub fn check_config(path: &std::path::Path) -> Result<(), std::sync::Arc<ConfigError>> {
+    WebFile::open(path).map(drop)
+}
+
 /// Bound sockets.
 #[derive(Debug)]
 pub struct Listeners {

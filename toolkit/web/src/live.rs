@@ -259,3 +259,54 @@ impl Live {
         Some(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Folder, Identity};
+
+    /// A day from now by any file system's clock.
+    fn later() -> i64 {
+        Clock::system().unix_ms() + 86_400_000
+    }
+
+    #[test]
+    fn what_has_settled_is_not_read_again_and_what_has_not_is() {
+        let folder = Folder::new("rate_limit: {burst: 1}");
+        let path = folder.path("web.yml");
+        let fresh = Page::read(&path, None, Some(Clock::system().unix_ms()));
+        assert!(!fresh.is_current(), "written a moment ago");
+        let page = Page::read(&path, Some(&fresh), Some(later()));
+        assert!(page.is_current());
+        let (old, new) = (fresh.config.expect("parses"), page.config.as_ref().expect("parses"));
+        assert!(Arc::ptr_eq(&old, new), "the same text is the same configuration");
+        folder.put("web.yml", "rate_limit: {burst: 2}");
+        assert!(!page.is_current(), "another file of the same size");
+        folder.disk.remove("web.yml").expect("removed");
+        let gone = Page::read(&path, None, Some(later()));
+        assert!(gone.is_current() && gone.config.is_err(), "nothing to read until it appears");
+        folder.put("web.yml", "");
+        assert!(!gone.is_current());
+    }
+
+    /// Sessions are resumed within one configuration, so a touched file must not make another.
+    #[test]
+    fn a_touched_certificate_keeps_its_sessions_and_a_new_one_does_not() {
+        let folder = Folder::new("tls_server_config: {cert_file: server.crt, key_file: server.key}");
+        let identity = Identity::own(&["localhost"]);
+        folder.put_identity("server", &identity);
+        let of = Page::read(&folder.path("web.yml"), None, None).config.expect("parses");
+        let read = |before: Option<&Session>| Session::read(of.clone(), true, before, Some(later()));
+        let first = read(None);
+        assert!(first.is_current(&of));
+        folder.put_identity("server", &identity);
+        assert!(!first.is_current(&of));
+        let touched = read(Some(&first));
+        let same = |a: &Session, b: &Session| {
+            Arc::ptr_eq(a.config.as_ref().expect("sessions"), b.config.as_ref().expect("sessions"))
+        };
+        assert!(touched.is_current(&of) && same(&first, &touched));
+        folder.put_identity("server", &Identity::own(&["localhost"]));
+        assert!(!same(&touched, &read(Some(&touched))));
+    }
+}

@@ -104,6 +104,7 @@ impl Server {
 
     async fn accept(&self, listener: Accepting) {
         let shared = &self.shared;
+        let mut failing = false;
         loop {
             let next = async {
                 let place = self.place().await?;
@@ -117,6 +118,7 @@ impl Server {
             let Some((place, accepted)) = next else { return };
             match accepted {
                 Ok(stream) => {
+                    failing = false;
                     shared.meters.accepted.inc();
                     let open = Open::new(&shared.meters.open);
                     let connection = connection(shared.clone(), stream, self.graceful.watcher(), (place, open));
@@ -127,7 +129,10 @@ impl Server {
                 Err(error) => {
                     drop(place);
                     shared.meters.accept_failures.inc();
-                    tracing::warn!(%error, "accepting a connection failed");
+                    // Once for a row of failures, which may be long.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "accepting connections fails; trying again until it works");
+                    }
                     tokio::select! {
                         biased;
                         () = shared.shutdown.wait() => return,

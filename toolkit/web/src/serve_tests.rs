@@ -177,13 +177,17 @@ struct Piped {
 
 impl Piped {
     fn new(limits: Limits, router: Router) -> Self {
+        Self::speaking(limits, router, false)
+    }
+
+    fn speaking(limits: Limits, router: Router, http2: bool) -> Self {
         let served = Served::new();
         let clock = Clock::simulated(0);
         let options = Options { limits, clock: clock.clone(), ..served.options() };
         let Server { shared, graceful, .. } = Server::new(router, None, options).expect("a server");
         let (client, server) = tokio::io::duplex(64);
         served.tasks.spawn_once("connection", async move {
-            serve_stream(&shared, server, false, graceful.watcher()).await;
+            serve_stream(&shared, server, http2, graceful.watcher()).await;
         });
         Self { served, client, clock }
     }
@@ -259,6 +263,55 @@ async fn a_body_that_stops_and_an_answer_that_nobody_reads_are_given_up() {
     piped.clock.sleep(Duration::from_secs(61)).await;
     assert!(rest(&mut piped.client).await.len() < 1 << 20);
     assert_eq!(piped.slow("write"), 1.0);
+}
+
+/// Pings go on while nothing is asked, and do not count as asking.
+#[tokio::test(start_paused = true)]
+async fn a_silent_http2_connection_ends_as_well() {
+    let piped = Piped::speaking(Limits::default(), hello(), true);
+    let Piped { served, client, clock } = piped;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(Spawner(served.tasks.clone()), TokioIo::new(client)).await.expect("h2");
+    let ended = {
+        let clock = clock.clone();
+        async move {
+            let _ = connection.await;
+            clock.now()
+        }
+    };
+    let asking = async {
+        let mut ask = async || {
+            let request = hyper::Request::get("http://h/").body(http_body_util::Empty::<Bytes>::new());
+            let response = sender.send_request(request.expect("a request")).await.expect("an answer");
+            response.into_body().collect().await.expect("a body").to_bytes()
+        };
+        assert_eq!(ask().await, "hello");
+        clock.sleep(Duration::from_secs(290)).await;
+        assert_eq!(ask().await, "hello");
+        let last = clock.now();
+        // The sender must live on, or the client would end the connection itself.
+        clock.sleep(Duration::from_secs(1000)).await;
+        last
+    };
+    let (ended, last) = tokio::join!(ended, asking);
+    assert_eq!((ended - last).as_secs(), 300);
+}
+
+/// A socket that does not listen cannot be accepted on: each time is a failure.
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait_for_the_rest_after_a_failure() {
+    let served = Served::new();
+    let server = Server::new(hello(), None, served.options()).expect("a server");
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let broken = crate::socket::Bound::Tcp(socket.into()).register().expect("registers");
+    let clock = Clock::simulated(0);
+    let client = async {
+        served.until("narthex_http_accept_failures_total", 1.0).await;
+        served.shutdown.begin();
+        clock.now()
+    };
+    let ((), began) = tokio::join!(server.run(vec![broken]), client);
+    assert_eq!(clock.now() - began, Duration::ZERO);
 }
 
 #[tokio::test]
