@@ -24,6 +24,12 @@ const SUITES: &[Suite] = &[
         folder: "exposition",
         origin: "prometheus/prometheus d15adb9 model/textparse/testdata; prometheus/OpenMetrics 3bb328a tests/testdata/parsers",
     },
+    Suite {
+        name: "web",
+        package: "web",
+        folder: "alertmanager/web-config",
+        origin: "prometheus/exporter-toolkit 19a7c2d web/testdata",
+    },
 ];
 
 /// Runs the named suites, or all of them. A missing folder is an error, not a pass.
