@@ -29,6 +29,8 @@ pub struct Environment {
     pub shutdown: Shutdown,
     /// Where long-lived work runs.
     pub tasks: Tasks,
+    /// The proxies that the environment names.
+    pub proxies: client::ProxyEnvironment,
 }
 
 /// How often what was committed is made to survive a power cut.
@@ -91,7 +93,15 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let storage: Arc<dyn storage::Storage> = store.clone();
     let counters = scrape::Counters::new(&registry);
     let seed = seed(&config);
-    let scraper = scrape::Scraper::new(storage, env.clock.clone(), &env.tasks, &env.shutdown, &counters, seed);
+    let scraper = scrape::Scraper::new(
+        storage,
+        env.clock.clone(),
+        &env.tasks,
+        &env.shutdown,
+        &counters,
+        seed,
+        env.proxies.clone(),
+    );
     scraper.apply(config.scrape);
     let running = Arc::new(Running { scraper, text: Mutex::new(config.text) });
     let reload: Reload = {
@@ -179,7 +189,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
 }
 
 impl Environment {
-    /// The real clock, and signals that begin the shutdown.
+    /// The real clock, signals that begin the shutdown, and the proxies of the environment.
     ///
     /// # Errors
     /// When the signal handlers cannot be set.
@@ -187,7 +197,8 @@ impl Environment {
         let clock = Clock::system();
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new(clock.clone()));
         runtime::signals(&clock, &shutdown, &tasks)?;
-        Ok(Self { clock, shutdown, tasks })
+        let proxies = client::ProxyEnvironment::from_variables(|name| std::env::var(name).ok());
+        Ok(Self { clock, shutdown, tasks, proxies })
     }
 }
 
