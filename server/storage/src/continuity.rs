@@ -51,15 +51,15 @@ fn continuity(before: &FloatHistogram, now: &FloatHistogram) -> Continuity {
     if now.count < before.count {
         return Continuity::Restarted;
     }
-    if now.schema != before.schema || now.zero_threshold != before.zero_threshold {
-        return Continuity::Unknown;
-    }
     let bounds = now.custom_bounds.len() == before.custom_bounds.len()
         && now.custom_bounds.iter().zip(&before.custom_bounds).all(|(a, b)| a == b);
+    if now.schema != before.schema || now.zero_threshold != before.zero_threshold || !bounds {
+        return Continuity::Unknown;
+    }
     let grown = now.zero_count >= before.zero_count
         && covers((&before.positive_spans, &before.positive), (&now.positive_spans, &now.positive))
         && covers((&before.negative_spans, &before.negative), (&now.negative_spans, &now.negative));
-    if bounds && grown { Continuity::Continues } else { Continuity::Restarted }
+    if grown { Continuity::Continues } else { Continuity::Restarted }
 }
 
 /// Whether every bucket of `before` is in `now` with at least its count.
