@@ -295,3 +295,150 @@ fn points(row: Row, grid: &Grid) -> MatrixRow {
     }
     MatrixRow { labels: row.labels, floats, histograms }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Labels, Sample};
+    use storage::{Limits, Memory};
+
+    /// Series of one sample every 15 s, value `base + i * slope`, and one native histogram.
+    fn store() -> Memory {
+        let memory = Memory::new(Limits::default());
+        let mut appender = memory.appender();
+        let series: [(&str, &[(&str, &str)], f64, f64); 5] = [
+            ("x", &[("a", "1"), ("b", "p")], 0.0, 15.0),
+            ("x", &[("a", "2"), ("b", "p")], 100.0, 0.0),
+            ("y", &[("a", "1"), ("c", "q")], 10.0, 0.0),
+            ("h_bucket", &[("le", "1")], 0.0, 1.0),
+            ("h_bucket", &[("le", "+Inf")], 0.0, 2.0),
+        ];
+        for (name, labels, base, slope) in series {
+            let labels = Labels::from_pairs(labels.iter().copied().chain([("__name__", name)]));
+            let id = appender.series(&labels).expect("a series");
+            for i in 0..41 {
+                appender.float(id, Timestamp(i * 15_000), base + slope * i as f64).expect("in order");
+            }
+        }
+        let id = appender.series(&Labels::from_pairs([("__name__", "n")])).expect("a series");
+        let histogram = FloatHistogram { count: 4.0, sum: 9.0, ..FloatHistogram::default() };
+        let value = Value::Histogram(Arc::new(histogram));
+        appender.sample(id, Sample { at: Timestamp(600_000), start: None, value }).expect("in order");
+        appender.commit().expect("committed");
+        memory
+    }
+
+    fn engine(options: EngineOptions) -> Engine {
+        Engine::new(options, Clock::simulated(0))
+    }
+
+    fn ask(text: &str) -> Result<String, String> {
+        let answer = engine(EngineOptions::default()).instant(&store(), text, Timestamp(600_000));
+        Ok(match answer.map_err(|error| error.to_string())?.value {
+            QueryValue::Scalar(_, value) => value.to_string(),
+            QueryValue::String(_, text) => text,
+            QueryValue::Vector(rows) => {
+                let line = |row: &VectorRow| match &row.value {
+                    Value::Float(value) => format!("{} {value}", row.labels),
+                    Value::Histogram(value) => format!("{} {{{} {}}}", row.labels, value.count, value.sum),
+                };
+                let mut lines: Vec<String> = rows.iter().map(line).collect();
+                lines.sort();
+                lines.join("; ")
+            }
+            QueryValue::Matrix(rows) => {
+                let line = |row: &MatrixRow| format!("{} {}", row.labels, row.floats.len());
+                rows.iter().map(line).collect::<Vec<_>>().join("; ")
+            }
+        })
+    }
+
+    #[test]
+    fn expressions_and_their_answers() {
+        for (text, want) in [
+            ("1 + 2 * 3 ^ 2", "19"),
+            ("-2 ^ 2", "-4"),
+            ("2 ^ 3 ^ 2", "512"),
+            ("1 > bool 2", "0"),
+            ("time()", "600"),
+            ("\"a\"", "a"),
+            ("x", "x{a=\"1\", b=\"p\"} 600; x{a=\"2\", b=\"p\"} 100"),
+            ("x{a=\"1\"}[1m]", "x{a=\"1\", b=\"p\"} 4"),
+            ("rate(x[1m])", "{a=\"1\", b=\"p\"} 0.9999999999999999; {a=\"2\", b=\"p\"} 0"),
+            ("max_over_time(rate(x[1m])[5m:1m])", "{a=\"1\", b=\"p\"} 0.9999999999999999; {a=\"2\", b=\"p\"} 0"),
+            ("sum(x)", "{} 700"),
+            ("sum by (a) (x) - 1", "{a=\"1\"} 599; {a=\"2\"} 99"),
+            ("avg without (a) (x)", "{b=\"p\"} 350"),
+            ("count(x) + min(x) + max(x)", "{} 702"),
+            ("x > 200", "x{a=\"1\", b=\"p\"} 600"),
+            ("200 < x", "x{a=\"1\", b=\"p\"} 600"),
+            ("x > bool 200", "{a=\"1\", b=\"p\"} 1; {a=\"2\", b=\"p\"} 0"),
+            ("x / on (a) y", "{a=\"1\"} 60"),
+            ("x * on (a) group_left (c) y", "{a=\"1\", b=\"p\", c=\"q\"} 6000"),
+            ("x and on (a) y", "x{a=\"1\", b=\"p\"} 600"),
+            ("x unless on (a) y", "x{a=\"2\", b=\"p\"} 100"),
+            ("y or on (a) x", "x{a=\"2\", b=\"p\"} 100; y{a=\"1\", c=\"q\"} 10"),
+            ("x offset 5m", "x{a=\"1\", b=\"p\"} 300; x{a=\"2\", b=\"p\"} 100"),
+            ("x @ 0", "x{a=\"1\", b=\"p\"} 0; x{a=\"2\", b=\"p\"} 100"),
+            ("topk(1, x)", "x{a=\"1\", b=\"p\"} 600"),
+            ("absent(nothing{a=\"b\"})", "{a=\"b\"} 1"),
+            ("absent(x)", ""),
+            ("quantile(0.5, x)", "{} 350"),
+            ("histogram_quantile(0.25, rate(h_bucket[1m]))", "{} 0.5"),
+            ("scalar(y) + 1", "11"),
+            ("n * 2", "{} {8 18}"),
+            ("histogram_avg(n)", "{} 2.25"),
+        ] {
+            assert_eq!(ask(text).as_deref(), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_matches_and_clashes_are_errors() {
+        for (text, want) in [
+            ("y / on () x", "found duplicate series for the match group {} on the right hand-side"),
+            ("x / on () y", "many-to-one matching must be explicit"),
+            ("x / on (b) group_left (a) x{a=\"1\"}", "grouping labels must ensure unique matches"),
+            ("rate({__name__=~\"x|y\", a=\"1\"}[1m]) / 0 + on () x", "found duplicate series"),
+            ("abs(label_replace(x, \"a\", \"\", \"\", \"\"))", "vector cannot contain metrics with the same labelset"),
+            ("label_replace(x, \"\", \"\", \"\", \"\")", "invalid destination label name"),
+        ] {
+            let error = ask(text).expect_err(text);
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_evaluated_at_every_step_and_within_its_budget() {
+        let memory = store();
+        let (start, end) = (Timestamp(540_000), Timestamp(600_000));
+        let text = "rate(x{a=\"1\"}[1m])";
+        let answer = engine(EngineOptions::default()).range(&memory, text, start, end, 30_000).expect("an answer");
+        let floats = [540_000, 570_000, 600_000].map(|at| (at, 0.999_999_999_999_999_9)).to_vec();
+        let labels = Labels::from_pairs([("a", "1"), ("b", "p")]);
+        assert_eq!(answer.value, QueryValue::Matrix(vec![MatrixRow { labels, floats, histograms: Vec::new() }]));
+        let note =
+            "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"x\" (1:6)";
+        assert_eq!(answer.infos, [note]);
+        let few = engine(EngineOptions { max_samples: 10, ..EngineOptions::default() });
+        assert_eq!(few.range(&memory, "x", start, end, 1000), Err(QueryError::TooManySamples));
+        assert_eq!(few.instant(&memory, "x[10m]", end), Err(QueryError::TooManySamples));
+        let small = engine(EngineOptions { max_memory: 1_000, ..EngineOptions::default() });
+        assert_eq!(small.range(&memory, "x", start, end, 100), Err(QueryError::TooMuchMemory(1_000)));
+    }
+
+    #[test]
+    fn a_query_ends_when_it_is_cancelled() {
+        let cancel = Some(Arc::new(AtomicBool::new(true)));
+        let answer = engine(EngineOptions::default()).instant_until(&store(), "sum(x)", Timestamp(0), cancel);
+        assert_eq!(answer, Err(QueryError::Canceled));
+    }
+
+    #[test]
+    fn long_chains_do_not_overflow_the_stack() {
+        let text = vec!["x"; 900].join(" + ");
+        assert!(ask(&text).is_ok());
+        let text = format!("{}x{}", "abs(".repeat(100), ")".repeat(100));
+        assert!(ask(&text).is_ok());
+    }
+}

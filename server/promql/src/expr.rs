@@ -102,6 +102,8 @@ pub struct Selector {
     pub range: Option<Length>,
     /// `anchored` or `smoothed`.
     pub extension: Extension,
+    /// Whether only count and sum of its histograms are asked for, which makes readers look for resets themselves.
+    pub(crate) statistics: bool,
 }
 
 /// How two vectors are joined.

@@ -524,7 +524,7 @@ mod tests {
             format!("x[{}", "(".repeat(100_000)),
             format!("x[{}", "-".repeat(100_000)),
             format!("x[{}", "1+".repeat(100_000)),
-            "x[1m:]".repeat(1) + &"[1m:]".repeat(100_000),
+            "x".to_owned() + &"[1m:]".repeat(100_000),
             format!("x{{a=~\"{}\"}}", "(a|b)*".repeat(100_000)),
         ] {
             assert!(parse_with(&text, &all()).is_err());

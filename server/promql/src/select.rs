@@ -165,7 +165,7 @@ impl Run<'_> {
                     // Steps that see the same sample share it.
                     let known = converted.take().filter(|(have, _)| *have == place);
                     let (_, value) =
-                        known.unwrap_or_else(|| (place, Arc::new(Histogram::from(&*columns.histograms[place].1))));
+                        known.unwrap_or_else(|| (place, Arc::new(histogram_at(columns, place, selector.statistics))));
                     row.set(step, Value::Histogram(Arc::clone(&value)));
                     converted = Some((place, value));
                 }
@@ -178,7 +178,7 @@ impl Run<'_> {
 
     /// `smoothed`: between the neighbours of a step, or the newest sample when none follows.
     fn smoothed_row(&mut self, selector: &Selector, columns: &Columns, position: usize) -> Row {
-        let series = series(columns);
+        let series = series(columns, selector.statistics);
         let mut row = Row::empty(series.labels.clone(), self.grid.steps);
         let name = series.labels.metric_name().to_owned();
         for step in 0..self.grid.steps {
@@ -225,7 +225,7 @@ impl Run<'_> {
                 let windows = self.windows_of(range, &selector.when, selector.extension);
                 let (first, last) = self.reach(&windows);
                 let all = self.read(&selector.matchers, first, last)?;
-                Ok((all.iter().map(series).collect(), windows))
+                Ok((all.iter().map(|columns| series(columns, selector.statistics)).collect(), windows))
             }
             Node::Subquery { body, range, step, when } => {
                 let windows = self.windows_of(range.ms(), when, Extension::None);
@@ -300,8 +300,21 @@ fn started(columns: &Columns, time: i64) -> i64 {
     columns.starts.binary_search_by_key(&time, |(at, _)| *at).map_or(0, |place| columns.starts[place].1)
 }
 
+/// A stored histogram; when only its statistics are asked for, a reset nothing is known of is looked for.
+fn histogram_at(columns: &Columns, place: usize, statistics: bool) -> Histogram {
+    let mut histogram = Histogram::from(&*columns.histograms[place].1);
+    if statistics && histogram.hint == Hint::Unknown {
+        let before = columns.histograms[..place].iter().rev().find(|(_, before)| !is_stale(before.sum));
+        if let Some((_, before)) = before {
+            let reset = histogram.resets_after(&Histogram::from(&**before));
+            histogram.hint = if reset { Hint::Reset } else { Hint::NotReset };
+        }
+    }
+    histogram
+}
+
 /// A stored series without stale samples.
-fn series(columns: &Columns) -> Series {
+fn series(columns: &Columns, statistics: bool) -> Series {
     let stale = columns.values.iter().any(|value| is_stale(*value));
     let (times, values) = if stale {
         let live = columns.times.iter().zip(columns.values.iter()).filter(|(_, value)| !is_stale(**value));
@@ -310,8 +323,9 @@ fn series(columns: &Columns) -> Series {
     } else {
         (Arc::clone(&columns.times), Arc::clone(&columns.values))
     };
-    let live = columns.histograms.iter().filter(|(_, value)| !is_stale(value.sum));
-    let histograms: Vec<_> = live.map(|(at, value)| (*at, Arc::new(Histogram::from(&**value)))).collect();
+    let live = columns.histograms.iter().enumerate().filter(|(_, (_, value))| !is_stale(value.sum));
+    let histograms: Vec<_> =
+        live.map(|(place, (at, _))| (*at, Arc::new(histogram_at(columns, place, statistics)))).collect();
     let known = !columns.starts.is_empty();
     let starts = if known { times.iter().map(|time| started(columns, *time)).collect() } else { Vec::new() };
     let histogram_starts =

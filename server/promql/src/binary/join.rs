@@ -67,7 +67,8 @@ impl<'r, 's, 'm> Join<'r, 's, 'm> {
         for step in 0..self.run.grid.steps {
             self.run.alive()?;
             let any = |rows: &[Row]| rows.iter().any(|row| row.holds(step));
-            if !fills && !(any(left) && any(right)) {
+            let joins = fills || any(left) && any(right);
+            if !joins {
                 continue;
             }
             self.place(&mut state, one, step)?;

@@ -163,14 +163,14 @@ fn each(
 }
 
 /// The quantile of one histogram, and what is to be said about it.
-fn quantile_of(run: &mut Run<'_>, q: f64, step: usize, name: &str, one: One<'_>, places: (usize, usize)) -> f64 {
+fn quantile_of(run: &mut Run<'_>, q: f64, step: usize, name: &str, one: One<'_>, place: usize) -> f64 {
     match one {
         One::Native(histogram) => {
             let (value, nan) = histogram.quantile(q);
             match nan {
                 NanObservations::None => {}
-                NanObservations::Result => run.notes.add(places.0, &Note::NanResult(name)),
-                NanObservations::Skew => run.notes.add(places.0, &Note::NanSkew(name)),
+                NanObservations::Result => run.notes.add(place, &Note::NanResult(name)),
+                NanObservations::Skew => run.notes.add(place, &Note::NanSkew(name)),
             }
             value
         }
@@ -179,7 +179,7 @@ fn quantile_of(run: &mut Run<'_>, q: f64, step: usize, name: &str, one: One<'_>,
             if let Some(lifted) = lifted {
                 let name = if run.context.features.delayed_name_removal { name } else { "" };
                 let (at, classic::Lifted { lowest, highest, difference }) = (run.grid.time(step), lifted);
-                run.notes.add(places.1, &Note::Lifted { name, at, lowest, highest, difference });
+                run.notes.add(place, &Note::Lifted { name, at, lowest, highest, difference });
             }
             value
         }
@@ -203,9 +203,9 @@ fn quantile(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
     let q = run.scalar(&site.args[0])?;
     let sorted = sorted(run, &site.args[1])?;
-    let places = (site.args[0].span.start, sorted.at);
-    check(run, &q, places.0);
-    let rows = each(run, &sorted, |run, step, name, one| quantile_of(run, q[step], step, name, one, places))?;
+    check(run, &q, site.args[0].span.start);
+    let place = sorted.at;
+    let rows = each(run, &sorted, |run, step, name, one| quantile_of(run, q[step], step, name, one, place))?;
     finished(run, before, rows)
 }
 
@@ -220,8 +220,8 @@ fn quantiles(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     for arg in &site.args[2..] {
         let q = run.scalar(arg)?;
         check(run, &q, arg.span.start);
-        let places = (site.args[0].span.start, sorted.at);
-        let rows = each(run, &sorted, |run, step, name, one| quantile_of(run, q[step], step, name, one, places))?;
+        let place = sorted.at;
+        let rows = each(run, &sorted, |run, step, name, one| quantile_of(run, q[step], step, name, one, place))?;
         for row in rows {
             out.extend(labelled(&row, &label, &q));
         }
@@ -256,7 +256,7 @@ fn fraction(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
     let (lower, upper) = (run.scalar(&site.args[0])?, run.scalar(&site.args[1])?);
     let sorted = sorted(run, &site.args[2])?;
-    let place = site.args[0].span.start;
+    let place = sorted.at;
     let rows = each(run, &sorted, |run, step, name, one| match one {
         One::Native(histogram) => {
             let (value, nan) = histogram.fraction(lower[step], upper[step]);

@@ -126,7 +126,7 @@ fn infos(run: &mut Run<'_>, wanted: &Wanted, base: &[Row], when: When) -> Done<H
         return Ok(found);
     }
     let matchers = wanted.names.iter().chain(&wanted.data).cloned().collect();
-    let selector = Selector { matchers, when, range: None, extension: Extension::None };
+    let selector = Selector { matchers, when, range: None, extension: Extension::None, statistics: false };
     if run.instant(&selector, 0, Want::Value)?.iter().any(|row| row.histograms.is_some()) {
         return Err(QueryError::Execution("info sample should be float".to_owned()));
     }
@@ -138,7 +138,7 @@ fn infos(run: &mut Run<'_>, wanted: &Wanted, base: &[Row], when: When) -> Done<H
 }
 
 /// The newest info series of each name at a step.
-fn newest<'a>(infos: &'a [Info], step: usize) -> Done<BTreeMap<&'a str, &'a Row>> {
+fn newest(infos: &[Info], step: usize) -> Done<BTreeMap<&str, &Row>> {
     let mut best: BTreeMap<&str, &Row> = BTreeMap::new();
     for info in infos.iter().filter(|info| info.times.present[step]) {
         let have = best.get(info.name.as_str()).copied();

@@ -58,7 +58,7 @@ impl Histogram {
     /// How many observations a bucket keeps, and their middle.
     fn kept(&self, mut bucket: Bucket, cut: f64, keep_above: bool) -> (f64, f64) {
         let nothing = (0.0, 0.0);
-        if cut == f64::INFINITY || cut == f64::NEG_INFINITY {
+        if cut.is_infinite() {
             let all = keep_above == (cut == f64::NEG_INFINITY);
             return if all { (bucket.count, self.middle(bucket.lower, bucket.upper)) } else { nothing };
         }

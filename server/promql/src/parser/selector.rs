@@ -39,7 +39,8 @@ impl Parser<'_> {
         if !self.empty_selectors && matchers.iter().all(Matcher::matches_empty) {
             return self.fail(start, "vector selector must contain at least one non-empty matcher");
         }
-        let selector = Selector { matchers, when: When::default(), range: None, extension: Extension::None };
+        let selector =
+            Selector { matchers, when: When::default(), range: None, extension: Extension::None, statistics: false };
         Ok(Expr::new(Node::Select(selector), Type::Vector, self.span(start)))
     }
 
