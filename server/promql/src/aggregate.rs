@@ -82,7 +82,7 @@ impl Run<'_> {
             None => Parameter::None,
             Some(param) => match (&param.bare().node, self.eval(param)?) {
                 (Node::Text(text), _) => Parameter::Label(text),
-                (_, Table::Scalar(cells)) => Parameter::Number(cells, param.span.start),
+                (_, Table::Scalar(cells)) => Parameter::Number(cells, param.bare().span.start),
                 _ => return Err(QueryError::Execution("expected a scalar or a string".to_owned())),
             },
         };

@@ -158,7 +158,7 @@ impl Run<'_> {
                 self.aggregated(*op, param.as_deref(), body, *without, labels).map(Table::Rows)
             }
             Node::Call { function, args } => {
-                let site = CallSite { function, args, at: expr.span.start };
+                let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
                 match function.kernel {
                     Kernel::Map(kernel) => self.mapped(&site, kernel).map(Table::Rows),
                     Kernel::OfHistogram(kernel) => self.of_histogram(&site, kernel).map(Table::Rows),

@@ -5,7 +5,7 @@
 
 use crate::{
     eval::Run,
-    expr::{Expr, Type},
+    expr::{Expr, Node, Type},
     histogram::Histogram,
     table::{Done, Table},
 };
@@ -39,6 +39,21 @@ pub(crate) struct CallSite<'a> {
     pub(crate) args: &'a [Expr],
     /// Where the call begins in the text.
     pub(crate) at: usize,
+    /// Whether the call gives the same at every step.
+    pub(crate) invariant: bool,
+}
+
+impl CallSite<'_> {
+    /// Where an argument begins for annotations. As upstream: parentheses are left out, except around what alone of
+    /// the call is step-invariant; a subquery is placed at the beginning of the text.
+    pub(crate) fn place(&self, arg: usize) -> usize {
+        let arg = &self.args[arg];
+        match arg.bare() {
+            Expr { node: Node::Subquery { .. }, .. } => 0,
+            _ if arg.invariant && !self.invariant => arg.span.start,
+            bare => bare.span.start,
+        }
+    }
 }
 
 /// A function of the language.

@@ -76,14 +76,18 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     values[lower as usize] * (1.0 - weight) + values[upper] * weight
 }
 
-/// The greater; NaN when either is.
+/// The greater; +Inf when either is, otherwise NaN when either is.
 pub(crate) fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    match (a, b) {
+        (f64::INFINITY, _) | (_, f64::INFINITY) => f64::INFINITY,
+        (a, b) if a.is_nan() || b.is_nan() => f64::NAN,
+        (a, b) => a.max(b),
+    }
 }
 
-/// The lesser; NaN when either is.
+/// The lesser; -Inf when either is, otherwise NaN when either is.
 pub(crate) fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -max(-a, -b)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Annotations: what a query says about its answer besides the answer.
 //!
 //! Texts and kinds are upstream's, since alerting on them and reading them in dashboards is part of being a drop-in.
-//! One text is kept once, with the place it was first met at.
+//! One text is kept once, in the order it was first met, with the place it was last met at.
 
 use std::collections::HashMap;
 
@@ -192,6 +192,7 @@ impl Notes {
             _ => None,
         };
         if let Some(place) = self.places.get(&text) {
+            self.kept[*place].at = at;
             if let (Some(have), Some(more)) = (&mut self.kept[*place].spread, spread) {
                 have.lowest = have.lowest.min(more.lowest);
                 have.highest = have.highest.max(more.highest);
@@ -252,7 +253,7 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
-/// Shortest digits, with an exponent below 1e-4 and from 1e21 on.
+/// Shortest digits, with an exponent below 1e-4 and from 1e6 on: Go's `%g`.
 pub(crate) fn general(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -260,7 +261,7 @@ pub(crate) fn general(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
-    if value == 0.0 || (1e-4..1e21).contains(&value.abs()) {
+    if value == 0.0 || (1e-4..1e6).contains(&value.abs()) {
         return value.to_string();
     }
     exponential(&format!("{value:e}"))
@@ -295,10 +296,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_kept_once_with_their_first_place() {
+    fn texts_are_kept_once_with_their_last_place() {
         let mut notes = Notes::default();
-        notes.add(3, &Note::BadQuantile(f64::NAN));
         notes.add(9, &Note::BadQuantile(f64::NAN));
+        notes.add(3, &Note::BadQuantile(f64::NAN));
         notes.add(0, &Note::MaybeNoCounter("x"));
         let (warnings, infos) = notes.texts("a\nb c");
         assert_eq!(warnings, ["PromQL warning: quantile value should be between 0 and 1, got NaN (2:2)"]);
@@ -325,9 +326,15 @@ mod tests {
 
     #[test]
     fn numbers_print_as_go_prints_them() {
-        for (value, text) in
-            [(1.1, "1.1"), (1e21, "1e+21"), (1e-5, "1e-05"), (-1.0, "-1"), (1e20, "100000000000000000000")]
-        {
+        for (value, text) in [
+            (1.1, "1.1"),
+            (1e21, "1e+21"),
+            (1e-5, "1e-05"),
+            (-1.0, "-1"),
+            (1e20, "1e+20"),
+            (123_456.7, "123456.7"),
+            (1_700_000.0, "1.7e+06"),
+        ] {
             assert_eq!(general(value), text);
         }
         for (value, text) in [(0.123, "0.12"), (123.0, "1.2e+02"), (5.0, "5"), (0.00001, "1e-05")] {

@@ -141,32 +141,34 @@ fn limited(mut rows: Vec<Row>, groups: &Groups, param: &[f64]) -> Vec<Row> {
 }
 
 /// The k best floats of each group. At a single step their order is part of the answer.
+///
+/// Which of equal values stay, and in what order, follows from upstream's binary heap with the worst on top.
 fn ranked(top: bool, rows: Vec<Row>, groups: &Groups, param: &[f64]) -> Vec<Row> {
-    let better = |a: f64, b: f64| {
-        let order = if top { b.partial_cmp(&a) } else { a.partial_cmp(&b) };
-        a.is_nan().cmp(&b.is_nan()).then(order.unwrap_or(Ordering::Equal))
-    };
     let mut kept: Vec<Row> = rows.iter().map(Row::like).collect();
-    let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.heads.len()];
+    let mut heaps: Vec<Vec<(f64, usize)>> = vec![Vec::new(); groups.heads.len()];
     let single = param.len() == 1;
     let mut order = Vec::new();
+    // A NaN is worse than anything, also than itself.
+    let worse = |a: f64, b: f64| a.is_nan() || if top { a < b } else { a > b };
     for (step, k) in param.iter().enumerate() {
-        members.iter_mut().for_each(Vec::clear);
-        for (place, group) in groups.of.iter().enumerate().filter(|(place, _)| rows[*place].present[step]) {
-            members[*group].push(place);
+        heaps.iter_mut().for_each(Vec::clear);
+        let keep = places(*k);
+        for (place, group) in groups.of.iter().enumerate().filter(|(place, _)| keep > 0 && rows[*place].present[step]) {
+            let (heap, value) = (&mut heaps[*group], rows[place].cells[step]);
+            if heap.len() < keep {
+                heap.push((value, place));
+                rise(heap, worse);
+            } else if heap[0].0.is_nan() && !value.is_nan() || !heap[0].0.is_nan() && worse(heap[0].0, value) {
+                heap[0] = (value, place);
+                sink(heap, worse);
+            }
         }
-        for places_of in &mut members {
-            let keep = places(*k).min(places_of.len());
-            let compare = |a: &usize, b: &usize| better(rows[*a].cells[step], rows[*b].cells[step]).then(a.cmp(b));
-            if keep < places_of.len() && keep > 0 {
-                places_of.select_nth_unstable_by(keep - 1, compare);
-            }
-            places_of.truncate(keep);
+        for heap in &mut heaps {
             if single {
-                places_of.sort_by(compare);
-                order.extend_from_slice(places_of);
+                insertion_sort(heap, |a, b| worse(b, a));
+                order.extend(heap.iter().map(|(_, place)| *place));
             }
-            places_of.iter().for_each(|place| kept[*place].set(step, Value::Float(rows[*place].cells[step])));
+            heap.iter().for_each(|(value, place)| kept[*place].set(step, Value::Float(*value)));
         }
     }
     if !single {
@@ -174,4 +176,80 @@ fn ranked(top: bool, rows: Vec<Row>, groups: &Groups, param: &[f64]) -> Vec<Row>
     }
     let mut kept: Vec<Option<Row>> = kept.into_iter().map(Some).collect();
     order.into_iter().filter_map(|place| kept[place].take()).collect()
+}
+
+/// Moves the last element up while it is worse than its parent.
+fn rise(heap: &mut [(f64, usize)], worse: impl Fn(f64, f64) -> bool) {
+    let mut at = heap.len() - 1;
+    while at > 0 && worse(heap[at].0, heap[(at - 1) / 2].0) {
+        heap.swap(at, (at - 1) / 2);
+        at = (at - 1) / 2;
+    }
+}
+
+/// Moves the first element down while a child is worse than it.
+fn sink(heap: &mut [(f64, usize)], worse: impl Fn(f64, f64) -> bool) {
+    let mut at = 0;
+    while let Some(mut child) = Some(2 * at + 1).filter(|child| *child < heap.len()) {
+        if child + 1 < heap.len() && worse(heap[child + 1].0, heap[child].0) {
+            child += 1;
+        }
+        if !worse(heap[child].0, heap[at].0) {
+            break;
+        }
+        heap.swap(at, child);
+        at = child;
+    }
+}
+
+/// Go sorts up to twelve elements this way. More of them may differ in the order of equals.
+fn insertion_sort(items: &mut Vec<(f64, usize)>, less: impl Fn(f64, f64) -> bool) {
+    if items.len() > 12 {
+        let key = |a: &(f64, usize), b: &(f64, usize)| match (less(a.0, b.0), less(b.0, a.0)) {
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            _ => Ordering::Equal,
+        };
+        items.sort_by(|a, b| a.0.is_nan().cmp(&b.0.is_nan()).then_with(|| key(a, b)));
+        return;
+    }
+    for end in 1..items.len() {
+        let mut at = end;
+        while at > 0 && less(items[at].0, items[at - 1].0) {
+            items.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_stay_in_the_order_of_upstreams_heap() {
+        let rows = |values: &[f64]| -> Vec<Row> {
+            let of = |(place, value): (usize, &f64)| {
+                let mut row = Row::empty(Labels::from_pairs([("a", place.to_string())]), 1);
+                row.set(0, *value);
+                row
+            };
+            values.iter().enumerate().map(of).collect()
+        };
+        let names: [String; 0] = [];
+        for (top, k, values, want) in [
+            (true, 2.0, &[1.0, 3.0, 2.0][..], &["1", "2"][..]),
+            (false, 2.0, &[1.0, 3.0, 2.0], &["0", "2"]),
+            (true, 2.0, &[f64::NAN, 1.0, 2.0], &["2", "1"]),
+            (true, 9.0, &[f64::NAN, 1.0], &["1", "0"]),
+            (true, 2.0, &[0.0, 0.0, 0.0, 1.0], &["3", "1"]),
+            (true, 0.9, &[1.0], &[]),
+        ] {
+            let rows = rows(values);
+            let groups = Groups::new(&rows, Grouping { without: false, names: &names }, 0);
+            let got = ranked(top, rows, &groups, &[k]);
+            let got: Vec<&str> = got.iter().map(|row| row.labels.get("a").unwrap_or_default()).collect();
+            assert_eq!(got, want, "{values:?}");
+        }
+    }
 }

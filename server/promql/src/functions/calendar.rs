@@ -27,6 +27,9 @@ const fn part(
     Function::new(name, &[Vector], Vector, doc, Kernel::Call(kernel)).between(0, 1)
 }
 
+/// Seconds since the epoch at which Go's calendar begins.
+const BEGIN: i64 = -9_223_372_028_715_321_600;
+
 /// A moment in the proleptic Gregorian calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Date {
@@ -42,7 +45,14 @@ pub(crate) struct Date {
 impl Date {
     /// The date at seconds since the Unix epoch.
     pub(crate) fn at(seconds: i64) -> Self {
-        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Times before the calendar begins are counted as wrapped around, as Go does.
+        let wrapped = i128::from(seconds) + if seconds < BEGIN { 1 << 64 } else { 0 };
+        let (days, rest) = (wrapped.div_euclid(86_400) as i64, wrapped.rem_euclid(86_400) as i64);
+        Self::of(days, rest)
+    }
+
+    /// The date of a day since the epoch and a second of it.
+    fn of(days: i64, rest: i64) -> Self {
         // Years are taken to begin in March, so that a leap day is the last day of one.
         let shifted = days + 719_468;
         let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
@@ -90,10 +100,14 @@ fn each(run: &mut Run<'_>, site: &CallSite<'_>, take: fn(&Date) -> i64) -> Done<
     for row in &mut rows {
         run.unname(row);
         row.histograms = None;
-        // The cast saturates, so that no time is too far away.
-        row.cells.iter_mut().for_each(|cell| *cell = of((*cell as i64).clamp(-1 << 52, 1 << 52)));
+        row.cells.iter_mut().for_each(|cell| *cell = of(whole(*cell)));
     }
     merged(rows).map(Table::Rows)
+}
+
+/// The integer part; the least integer when there is none, as the hardware answers.
+fn whole(value: f64) -> i64 {
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value) { value as i64 } else { i64::MIN }
 }
 
 #[cfg(test)]
@@ -118,6 +132,7 @@ mod tests {
         assert_eq!(parts(0), (1970, 1, 1, 0, 0, 4, 1, 31));
         assert_eq!(parts(951_782_400), (2000, 2, 29, 0, 0, 2, 60, 29));
         assert_eq!(parts(1_136_239_445), (2006, 1, 2, 22, 4, 1, 2, 31));
+        assert_eq!(parts(whole(f64::NAN)), (292_277_026_596, 12, 4, 15, 30, 0, 339, 31));
         assert_eq!(parts(-1), (1969, 12, 31, 23, 59, 3, 365, 31));
     }
 }

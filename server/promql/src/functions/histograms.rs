@@ -75,8 +75,8 @@ struct Group {
     broken: Vec<usize>,
 }
 
-fn sorted(run: &mut Run<'_>, arg: &crate::expr::Expr) -> Done<Sorted> {
-    let rows = run.rows(arg)?;
+fn sorted(run: &mut Run<'_>, site: &CallSite<'_>, arg: usize) -> Done<Sorted> {
+    let rows = run.rows(&site.args[arg])?;
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for (place, row) in rows.iter().enumerate().filter(|(_, row)| row.present.contains(&true)) {
@@ -95,7 +95,7 @@ fn sorted(run: &mut Run<'_>, arg: &crate::expr::Expr) -> Done<Sorted> {
     }
     let natives = rows.iter().enumerate().filter(|(_, row)| row.histograms.is_some());
     let natives = natives.map(|(place, row)| (place, places.get(&row.labels).copied())).collect();
-    Ok(Sorted { rows, groups, natives, at: arg.span.start })
+    Ok(Sorted { rows, groups, natives, at: site.place(arg) })
 }
 
 /// What is computed of one histogram at one step.
@@ -202,8 +202,8 @@ fn finished(run: &mut Run<'_>, before: (usize, usize), mut rows: Vec<Row>) -> Do
 fn quantile(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
     let q = run.scalar(&site.args[0])?;
-    let sorted = sorted(run, &site.args[1])?;
-    check(run, &q, site.args[0].span.start);
+    let sorted = sorted(run, site, 1)?;
+    check(run, &q, site.place(0));
     let place = sorted.at;
     let rows = each(run, &sorted, |run, step, name, one| quantile_of(run, q[step], step, name, one, place))?;
     finished(run, before, rows)
@@ -211,15 +211,15 @@ fn quantile(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
 
 fn quantiles(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
-    let sorted = sorted(run, &site.args[0])?;
+    let sorted = sorted(run, site, 0)?;
     let label = match &site.args[1].bare().node {
         Node::Text(text) => text.value.clone(),
         _ => String::new(),
     };
     let mut out = Vec::new();
-    for arg in &site.args[2..] {
-        let q = run.scalar(arg)?;
-        check(run, &q, arg.span.start);
+    for arg in 2..site.args.len() {
+        let q = run.scalar(&site.args[arg])?;
+        check(run, &q, site.place(arg));
         let place = sorted.at;
         let rows = each(run, &sorted, |run, step, name, one| quantile_of(run, q[step], step, name, one, place))?;
         for row in rows {
@@ -255,7 +255,7 @@ fn open_metrics(value: f64) -> String {
 fn fraction(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
     let (lower, upper) = (run.scalar(&site.args[0])?, run.scalar(&site.args[1])?);
-    let sorted = sorted(run, &site.args[2])?;
+    let sorted = sorted(run, site, 2)?;
     let place = sorted.at;
     let rows = each(run, &sorted, |run, step, name, one| match one {
         One::Native(histogram) => {

@@ -61,5 +61,6 @@ mod tests {
         assert_eq!(clamp(5.0, 0.0, 3.0), Some(3.0));
         assert_eq!(clamp(5.0, 3.0, 0.0), None);
         assert!(clamp(5.0, f64::NAN, 9.0).is_some_and(f64::is_nan));
+        assert_eq!(clamp(f64::NEG_INFINITY, 0.5, f64::NAN), Some(0.5));
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn call(run: &mut Run<'_>, site: &CallSite<'_>, kernel: Kernel) -> Do
         }
     }
     let Some((all, windows)) = found else { return Ok(Vec::new()) };
-    let places = (site.args[range].span.start, site.args[0].span.start);
+    let places = (site.place(range), site.place(0));
     let counter = matches!(site.function.name, "rate" | "increase");
     let mut rows = Vec::with_capacity(all.len());
     for series in &all {
