@@ -203,7 +203,7 @@ fn sink(heap: &mut [(f64, usize)], worse: impl Fn(f64, f64) -> bool) {
 }
 
 /// Go sorts up to twelve elements this way. More of them may differ in the order of equals.
-fn insertion_sort(items: &mut Vec<(f64, usize)>, less: impl Fn(f64, f64) -> bool) {
+fn insertion_sort(items: &mut [(f64, usize)], less: impl Fn(f64, f64) -> bool) {
     if items.len() > 12 {
         let key = |a: &(f64, usize), b: &(f64, usize)| match (less(a.0, b.0), less(b.0, a.0)) {
             (true, false) => Ordering::Less,
