@@ -405,6 +405,7 @@ fn backend(
         lookback: parsed.duration("query.lookback-delta"),
         max_samples: count(parsed.int("query.max-samples")),
         timeout: parsed.duration("query.timeout"),
+        ..EngineOptions::default()
     };
     let shutdown = env.shutdown.clone();
     let lifecycle = parsed

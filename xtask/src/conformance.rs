@@ -30,6 +30,12 @@ const SUITES: &[Suite] = &[
         folder: "alertmanager/web-config",
         origin: "prometheus/exporter-toolkit 19a7c2d web/testdata",
     },
+    Suite {
+        name: "promql",
+        package: "promql",
+        folder: "promql",
+        origin: "prometheus/prometheus d15adb9 promql/promqltest/testdata",
+    },
 ];
 
 /// Runs the named suites, or all of them. A missing folder is an error, not a pass.
