@@ -34,7 +34,7 @@ struct Part<'a> {
 pub(crate) async fn answer(service: &Service, headers: &HeaderMap, body: Body) -> Response {
     let (body, _) = match service.read(headers, body).await {
         Ok(body) => body,
-        Err(response) => return response,
+        Err(refused) => return refused.into_response(),
     };
     let parts = match parts(&body).and_then(|parts| keyed(service, parts)) {
         Ok(parts) => parts,

@@ -12,7 +12,7 @@ use crate::{
     store::{Push, Refusal},
 };
 use parking_lot::Mutex;
-use runtime::Clock;
+use runtime::{Clock, Shutdown};
 
 /// What a gateway may hold; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +64,8 @@ pub(crate) struct Gateway {
     pub(crate) state: Mutex<State>,
     /// Wakes whoever writes the journal.
     pub(crate) wake: tokio::sync::Notify,
+    /// Raised when nobody writes the journal any more.
+    pub(crate) stopped: Shutdown,
     pub(crate) clock: Clock,
     pub(crate) registry: metrics::Registry,
     pub(crate) instruments: Instruments,
@@ -75,7 +77,7 @@ impl Gateway {
         let instruments = Instruments::new(&registry, &clock);
         let store = Store::new(Own::of(&registry));
         let state = Mutex::new(State { store, journal: None });
-        Self { state, wake: tokio::sync::Notify::new(), clock, registry, instruments, policy }
+        Self { state, wake: tokio::sync::Notify::new(), stopped: Shutdown::new(), clock, registry, instruments, policy }
     }
 
     /// Takes a push. The answer is durable when there is a journal.
@@ -142,7 +144,8 @@ impl Gateway {
         let wait = {
             let mut state = self.state.lock();
             let undo = state.store.delete(key);
-            undo.and_then(|undo| self.queue(&mut state, &Record::Delete { key: key.clone() }, vec![undo]))
+            // Recorded even when there is no such group: that may be so only until an earlier change is taken back.
+            self.queue(&mut state, &Record::Delete { key: key.clone() }, undo.into_iter().collect())
         };
         Wait::durable(wait).await
     }

@@ -112,7 +112,7 @@ impl Service {
             Route::Ready => ("ready", plain(StatusCode::OK, "OK")),
             Route::Static => ("static", error(StatusCode::NOT_FOUND, "404 page not found")),
             Route::Page => ("status", crate::page::answer(self, uri.query().unwrap_or_default(), headers)),
-            Route::Groups => ("groups", crate::page::groups(self, uri.query().unwrap_or_default(), headers)),
+            Route::Status => ("status", crate::page::status(self, headers)),
             Route::ApiStatus => ("api/v1/status", crate::api::status(self, headers)),
             Route::ApiMetrics => ("api/v1/metrics", crate::api::metrics(self, headers).await),
             Route::ApiOptions => ("api/v1/options", crate::api::options()),
@@ -160,12 +160,12 @@ impl Service {
         let began = self.gateway.clock.now();
         let label = if method == Method::PUT { "put" } else { "post" };
         let (response, size) = match self.read(headers, body).await {
-            Err(response) => (response, 0),
+            Err(refused) => (refused.into_response(), 0),
             Ok((body, size)) => {
                 let response = match self.take(key, method, uri, headers, &body).await {
                     Ok(()) if self.gateway.policy.checked => StatusCode::OK.into_response(),
                     Ok(()) => StatusCode::ACCEPTED.into_response(),
-                    Err(response) => response,
+                    Err(refused) => refused.into_response(),
                 };
                 (response, size)
             }
@@ -185,8 +185,8 @@ impl Service {
         uri: &Uri,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<(), Response> {
-        let bad = |why: &dyn std::fmt::Display| error(StatusCode::BAD_REQUEST, &why.to_string());
+    ) -> Result<(), Refused> {
+        let bad = |why: &dyn std::fmt::Display| Refused::new(StatusCode::BAD_REQUEST, why);
         let key = key.map_err(|why| bad(&why))?;
         let body = crate::body::Body::read(headers, body, self.gateway.policy.utf8).map_err(|why| bad(&why))?;
         let ttl = self.ttl(uri, headers).map_err(|why| bad(&why))?;
@@ -199,9 +199,9 @@ impl Service {
                 tracing::debug!(group = %push.key, error = %why, "Push refused");
                 Err(bad(&why))
             }
-            Err(PushError::Journal(why)) => Err(unavailable(&why)),
-            Err(why @ PushError::Samples { .. }) => Err(error(StatusCode::PAYLOAD_TOO_LARGE, &why.to_string())),
-            Err(why) => Err(error(StatusCode::TOO_MANY_REQUESTS, &why.to_string())),
+            Err(PushError::Journal(why)) => Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, &why)),
+            Err(why @ PushError::Samples { .. }) => Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &why)),
+            Err(why) => Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, &why)),
         }
     }
 
@@ -223,7 +223,7 @@ impl Service {
     }
 
     /// The body as it was meant, and the bytes it came in. Never more than the limit, whatever it inflates to.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(Cow<'static, [u8]>, usize), Response> {
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(Cow<'static, [u8]>, usize), Refused> {
         let max = usize::try_from(self.gateway.policy.body_max).unwrap_or(usize::MAX);
         let body: Bytes = match web::body::to_bytes(body, max).await {
             Ok(body) => body,
@@ -243,27 +243,48 @@ impl Service {
         Ok((Cow::Owned(inflated), size))
     }
 
-    fn inflate(&self, from: impl Read, bad: &str) -> Result<Vec<u8>, Response> {
+    fn inflate(&self, from: impl Read, bad: &str) -> Result<Vec<u8>, Refused> {
         let max = self.gateway.policy.body_max;
         let mut out = Vec::new();
         from.take(max.saturating_add(1)).read_to_end(&mut out).map_err(|why| match why.kind() {
-            std::io::ErrorKind::UnexpectedEof => error(StatusCode::BAD_REQUEST, "unexpected EOF"),
-            _ => error(StatusCode::BAD_REQUEST, bad),
+            std::io::ErrorKind::UnexpectedEof => Refused::new(StatusCode::BAD_REQUEST, &"unexpected EOF"),
+            _ => Refused::new(StatusCode::BAD_REQUEST, &bad),
         })?;
         if out.len() as u64 > max { Err(self.too_large()) } else { Ok(out) }
     }
 
-    fn too_large(&self) -> Response {
+    fn too_large(&self) -> Refused {
         self.gateway.instruments.over_limit.with(&["body bytes"]).inc();
         let max = self.gateway.policy.body_max;
         let text = format!("the body is over {max} bytes once inflated; push less or raise --push.max-body-bytes");
-        error(StatusCode::PAYLOAD_TOO_LARGE, &text)
+        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &text)
+    }
+}
+
+/// An answer that refuses.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    text: String,
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, why: &dyn std::fmt::Display) -> Self {
+        Self { status, text: why.to_string() }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = error(self.status, &self.text);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+        }
+        response
     }
 }
 
 /// The answer when a change could not be made durable.
 pub(crate) fn unavailable(why: &JournalError) -> Response {
-    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string());
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
-    response
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }

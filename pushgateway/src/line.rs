@@ -232,11 +232,11 @@ fn unescaped(text: &[u8]) -> impl Iterator<Item = u8> {
 /// Appends lines with their names in another escaping. O(text).
 pub(crate) fn rename(lines: &[u8], escaping: Escaping, out: &mut Vec<u8>) {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let (name, mut pairs) = Pairs::of_line(line);
+        let (name, pairs) = Pairs::of_line(line);
         let tail = pairs.tail();
         out.extend_from_slice(escape_name(&plain(name), escaping).as_bytes());
         let mut open = b'{';
-        while let Some((label, value)) = pairs.next() {
+        for (label, value) in pairs {
             out.push(std::mem::replace(&mut open, b','));
             out.extend_from_slice(escape_label_name(&plain(label), escaping).as_bytes());
             out.extend_from_slice(b"=\"");

@@ -175,7 +175,7 @@ mod tests {
             let mut broken = whole.clone();
             broken[cut] ^= 0xff;
             let _ = check_stored(&broken);
-            let _ = stored(&broken).map(|stored| stored.family().is_ok()).count();
+            stored(&broken).for_each(|stored| drop(stored.family()));
         }
     }
 }

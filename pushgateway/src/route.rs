@@ -21,8 +21,8 @@ pub(crate) enum Route {
     Healthy,
     Ready,
     Page,
-    /// The part of the page with groups.
-    Groups,
+    /// The page of flags and build.
+    Status,
     Static,
     Profile,
     Quit,
@@ -121,9 +121,8 @@ impl Routes {
                 (self.telemetry.clone(), Route::Expose),
                 (at("/-/healthy"), Route::Healthy),
                 (at("/-/ready"), Route::Ready),
-                (at("/status"), Route::Page),
+                (at("/status"), Route::Status),
                 (at("/"), Route::Page),
-                (at("/groups"), Route::Groups),
             ]),
             "PUT" | "POST" => table.push((at("/-/quit"), Route::Quit)),
             _ => {}

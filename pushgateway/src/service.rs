@@ -46,6 +46,8 @@ pub async fn bind(parsed: Parsed, env: Environment) -> anyhow::Result<Bound> {
     let external = flags::external_path(parsed.str("web.external-url"))?;
     let prefix = flags::prefix(parsed.str("web.route-prefix"), &external);
     let telemetry = parsed.str("web.telemetry-path");
+    // Behind a proxy that takes a prefix away, links need the one of outside.
+    let link_prefix = if parsed.str("web.external-url").is_empty() { prefix.clone() } else { external };
     let routes = Routes {
         telemetry: format!("{prefix}/{}", telemetry.trim_start_matches('/')),
         prefix,
@@ -71,7 +73,7 @@ pub async fn bind(parsed: Parsed, env: Environment) -> anyhow::Result<Bound> {
         lifecycle: parsed.bool("web.enable-lifecycle"),
         flags,
         started: env.clock.unix_ms(),
-        link_prefix: external,
+        link_prefix,
     });
     Ok(Bound { listeners, service, committer, env, body_max })
 }
@@ -97,7 +99,7 @@ impl Bound {
             registry: &service.gateway.registry,
         };
         if let Some(committer) = &committer {
-            committer.spawn(&env.tasks);
+            committer.spawn();
         }
         let expiring = service.gateway.clone();
         env.tasks.spawn_once("expiry of groups", expire(expiring, env.shutdown.clone()));

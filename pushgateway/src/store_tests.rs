@@ -78,7 +78,7 @@ fn a_contradiction_is_refused_and_only_marked() {
 fn what_is_unchecked_waits_until_it_fits() {
     let (a, b) = (key(&[("job", "a")]), key(&[("job", "b")]));
     let mut store = Store::default();
-    let mut unchecked = |store: &mut Store, key: &Key, text: &str| {
+    let unchecked = |store: &mut Store, key: &Key, text: &str| {
         store.push(&push(key, text), true, false, None, 1000).0.expect("unchecked");
     };
     unchecked(&mut store, &a, "# TYPE x gauge\nx 1\n");
@@ -148,7 +148,7 @@ fn the_incremental_check_gives_the_verdicts_of_a_whole_one() {
         key(&[("job", "b"), ("instance", "i")]),
     ];
     let (mut taken, mut refused) = (0, 0);
-    for seed in 0..150 {
+    for seed in 0..60 {
         let (mut rng, mut store, mut model) = (Rng::new(seed), Store::default(), BTreeMap::new());
         for step in 1..60 {
             let key = &keys[rng.below(keys.len())];
@@ -189,5 +189,5 @@ fn the_incremental_check_gives_the_verdicts_of_a_whole_one() {
         }
         assert_eq!((shown(&store).as_str(), store.bytes()), ("", 0), "seed {seed}: all taken out again");
     }
-    assert!(taken > 500 && refused > 500, "{taken} {refused}");
+    assert!(taken > 300 && refused > 300, "{taken} {refused}");
 }
