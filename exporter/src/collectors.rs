@@ -25,6 +25,14 @@ pub enum StartError {
         /// The other.
         second: String,
     },
+    /// A value that a collector cannot work with.
+    #[error("--{flag}: {reason}")]
+    Setting {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong and what to use instead.
+        reason: String,
+    },
     /// A folder that must exist.
     #[error("--{flag}: {path} is not a directory, point it at a mounted file system")]
     Folder {
@@ -170,19 +178,27 @@ collectors! {
     filesystem,
     kernel_hung,
     loadavg,
+    #[cfg(feature = "systemd")]
+    logind,
     meminfo,
     netclass,
     netdev,
     netstat,
     network_route,
+    ntp,
     os,
+    perf,
     pressure,
     qdisc,
+    runit,
     schedstat,
     selinux,
     sockstat,
     softnet,
     stat,
+    supervisord,
+    #[cfg(feature = "systemd")]
+    systemd,
     tcpstat,
     thermal_zone,
     time,

@@ -6,6 +6,8 @@
 mod collection;
 mod collectors;
 mod crew;
+#[cfg(feature = "systemd")]
+mod dbus;
 mod families;
 mod flags;
 mod generic;
