@@ -40,9 +40,9 @@ const MOUNTS_MAX: usize = 65_536;
 fn flags() -> Vec<Flag> {
     vec![
         Flag::string(MOUNTS_EXCLUDE, MOUNTS_EXCLUDED, "Pattern of the mount points to leave out"),
-        Flag::string(MOUNTS_INCLUDE, "", "Pattern of the mount points to show, instead of leaving some out"),
+        Flag::string(MOUNTS_INCLUDE, "", "Pattern of the mount points to show, instead of leaving some out").without_default(),
         Flag::string(TYPES_EXCLUDE, TYPES_EXCLUDED, "Pattern of the file system types to leave out"),
-        Flag::string(TYPES_INCLUDE, "", "Pattern of the file system types to show, instead of leaving some out"),
+        Flag::string(TYPES_INCLUDE, "", "Pattern of the file system types to show, instead of leaving some out").without_default(),
         Flag::duration_go(TIMEOUT, "5s", "How long a mount may take to answer").hidden(),
         Flag::int("collector.filesystem.stat-workers", 4, "Accepted; threads are added as needed").hidden(),
     ]
