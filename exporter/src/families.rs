@@ -161,7 +161,7 @@ impl Families {
     /// A metric of several lines: one for each bound, then sum and count.
     fn block(&mut self, kind: Kind, family: &Family, value: &MetricValue, labels: &[(&str, &str)]) {
         let (suffix, bound_name, mut bounds, sum, count) = match value {
-            MetricValue::Summary { count, sum, quantiles } => ("", "quantile", quantiles.clone(), *sum, *count),
+            MetricValue::Summary { count, sum, quantiles, .. } => ("", "quantile", quantiles.clone(), *sum, *count),
             MetricValue::Histogram(whole) => ("_bucket", "le", whole.buckets.clone(), whole.sum, whole.count),
             _ => return,
         };

@@ -3,6 +3,7 @@
 //! [`command`] is the command line, [`run`] serves until the shutdown begins. A collector is one file in `collectors/`
 //! and one line in the list there; [`Collection`] runs them.
 
+mod attributes;
 mod collection;
 mod collectors;
 mod crew;

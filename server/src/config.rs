@@ -221,10 +221,10 @@ struct Global {
     scrape_failure_log_file: Unbuilt,
     metric_name_validation_scheme: Unbuilt,
     metric_name_escaping_scheme: Unbuilt,
-    scrape_native_histograms: Unbuilt,
+    scrape_native_histograms: Option<bool>,
     convert_classic_histograms_to_nhcb: Unbuilt,
-    always_scrape_classic_histograms: Unbuilt,
-    extra_scrape_metrics: Unbuilt,
+    always_scrape_classic_histograms: Option<bool>,
+    extra_scrape_metrics: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -270,10 +270,10 @@ struct Job {
     metric_name_escaping_scheme: Unbuilt,
     native_histogram_bucket_limit: Unbuilt,
     native_histogram_min_bucket_factor: Unbuilt,
-    scrape_native_histograms: Unbuilt,
+    scrape_native_histograms: Option<bool>,
     convert_classic_histograms_to_nhcb: Unbuilt,
-    always_scrape_classic_histograms: Unbuilt,
-    extra_scrape_metrics: Unbuilt,
+    always_scrape_classic_histograms: Option<bool>,
+    extra_scrape_metrics: Option<bool>,
     aws_sd_configs: Unbuilt,
     azure_sd_configs: Unbuilt,
     consul_sd_configs: Unbuilt,
@@ -441,6 +441,14 @@ fn scrape_config(job: Job, global: &Global, defaults: &Defaults) -> Result<Scrap
         label_value_length_limit: limit(job.label_value_length_limit, global.label_value_length_limit),
         target_limit: limit(job.target_limit, global.target_limit),
         fallback: job.fallback_scrape_protocol.as_deref().map(fallback).transpose()?,
+        track_timestamps_staleness: job.track_timestamps_staleness.unwrap_or(false),
+        extra_metrics: job.extra_scrape_metrics.or(global.extra_scrape_metrics).unwrap_or(false),
+        native_histograms: job.scrape_native_histograms.or(global.scrape_native_histograms).unwrap_or(false),
+        always_scrape_classic: job
+            .always_scrape_classic_histograms
+            .or(global.always_scrape_classic_histograms)
+            .unwrap_or(false),
+        keep_dropped_targets: limit(job.keep_dropped_targets, global.keep_dropped_targets),
         job_name: job.job_name,
     })
 }
@@ -460,19 +468,8 @@ fn groups(statics: Vec<Static>) -> Vec<discovery::Group> {
 }
 
 fn fallback(name: &str) -> Result<exposition::Format, String> {
-    use exposition::Format;
-    Ok(match name {
-        "PrometheusText0.0.4" => Format::Text004,
-        "PrometheusText1.0.0" => Format::Text100,
-        "OpenMetricsText0.0.1" => Format::OpenMetrics001,
-        "OpenMetricsText1.0.0" => Format::OpenMetrics100,
-        "PrometheusProto" => {
-            return Err(
-                "fallback_scrape_protocol PrometheusProto is valid upstream but not built in narthex yet".into()
-            );
-        }
-        other => return Err(format!("unknown fallback_scrape_protocol {other:?}")),
-    })
+    let protocol = exposition::Protocol::parse(name);
+    Ok(protocol.ok_or_else(|| format!("unknown fallback_scrape_protocol {name:?}"))?.format())
 }
 
 fn rules(list: Option<Vec<Rule>>, key: &str) -> Result<Vec<Relabel>, String> {

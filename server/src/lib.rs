@@ -83,26 +83,16 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     memory_metrics(&registry, &memory);
 
     let listeners = web::Listeners::bind(&web_config(&parsed))?;
+    let storage: Arc<dyn storage::Storage> = memory.clone();
     let counters = scrape::Counters::new(&registry);
-    let start = {
-        let (env, memory) = (env.clone(), memory.clone());
-        move |config: &Config| {
-            let storage: Arc<dyn storage::Storage> = memory.clone();
-            scrape::Scraper::start(
-                config.scrape.clone(),
-                storage,
-                env.clock.clone(),
-                &env.tasks,
-                &env.shutdown,
-                &counters,
-            )
-        }
-    };
-    let running = Arc::new(Mutex::new(Running { scraper: start(&config), text: config.text.clone() }));
+    let seed = seed(&config);
+    let scraper = scrape::Scraper::new(storage, env.clock.clone(), &env.tasks, &env.shutdown, &counters, seed);
+    scraper.apply(config.scrape);
+    let running = Arc::new(Running { scraper, text: Mutex::new(config.text) });
     let reload: Reload = {
         let running = running.clone();
         let gauges = ReloadGauges::new(&registry, &env.clock);
-        Arc::new(move || reload(&load, &start, &running, &gauges))
+        Arc::new(move || reload(&load, &running, &gauges))
     };
     let backend = backend(&parsed, &env, &registry, memory.clone(), running.clone(), reload.clone());
     watch_hangups(&env, reload)?;
@@ -119,21 +109,25 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let served = listeners.serve(api::router(Arc::new(backend)), options).await;
     ready.set(false);
     env.shutdown.begin();
-    lock(&running).scraper.stop();
+    running.scraper.stop();
     env.tasks.drain(Duration::from_secs(5)).await;
     memory.save(&disk, SNAPSHOT).with_context(|| format!("writing {folder}/{SNAPSHOT}"))?;
     tracing::info!("See you next time!");
     Ok(served?)
 }
 
-/// What a reload replaces.
+/// What a reload changes.
 struct Running {
     scraper: scrape::Scraper,
-    text: String,
+    text: Mutex<String>,
 }
 
-fn lock(running: &Mutex<Running>) -> std::sync::MutexGuard<'_, Running> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
+/// Differs between servers that scrape the same targets, by host and external labels, so that they do it at different
+/// times.
+fn seed(config: &Config) -> u64 {
+    let host = runtime::host_name();
+    let mut labels = model::Builder::from(&config.external_labels);
+    labels.set("", &host).build().hash64()
 }
 
 /// The whole of a `prometheus` process: command line, logs, signals, exit code.
@@ -280,8 +274,7 @@ impl ReloadGauges {
 /// Reads the configuration again; a broken one changes nothing.
 fn reload(
     load: &dyn Fn() -> Result<Config, ConfigError>,
-    start: &dyn Fn(&Config) -> scrape::Scraper,
-    running: &Mutex<Running>,
+    running: &Running,
     gauges: &ReloadGauges,
 ) -> Result<(), String> {
     let loaded = load();
@@ -290,9 +283,8 @@ fn reload(
         tracing::error!(%error, "Error reloading config");
         error.to_string()
     })?;
-    let mut running = lock(running);
-    running.scraper.stop();
-    *running = Running { scraper: start(&config), text: config.text };
+    running.scraper.apply(config.scrape);
+    *running.text.lock().unwrap_or_else(PoisonError::into_inner) = config.text;
     tracing::info!("Completed loading of configuration file");
     Ok(())
 }
@@ -319,7 +311,7 @@ fn backend(
     env: &Environment,
     registry: &metrics::Registry,
     memory: Arc<Memory>,
-    running: Arc<Mutex<Running>>,
+    running: Arc<Running>,
     reload: Reload,
 ) -> Backend {
     let options = EngineOptions {
@@ -335,8 +327,8 @@ fn backend(
     Backend {
         storage: memory,
         engine: Engine::new(options, env.clock.clone()),
-        targets: Box::new(move || lock(&running).scraper.targets()),
-        config: Box::new(move || lock(&shown).text.clone()),
+        targets: Box::new(move || running.scraper.targets()),
+        config: Box::new(move || shown.text.lock().unwrap_or_else(PoisonError::into_inner).clone()),
         flags: parsed.all().map(|(name, value)| (name.to_owned(), value)).collect(),
         registry: registry.clone(),
         clock: env.clock.clone(),

@@ -11,12 +11,20 @@ struct Suite {
     origin: &'static str,
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "exporter",
-    package: "exporter",
-    folder: "exporter",
-    origin: "prometheus/node_exporter a7dcc3a collector/fixtures",
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "exporter",
+        package: "exporter",
+        folder: "exporter",
+        origin: "prometheus/node_exporter a7dcc3a collector/fixtures",
+    },
+    Suite {
+        name: "exposition",
+        package: "exposition",
+        folder: "exposition",
+        origin: "prometheus/prometheus d15adb9 model/textparse/testdata; prometheus/OpenMetrics 3bb328a tests/testdata/parsers",
+    },
+];
 
 /// Runs the named suites, or all of them. A missing folder is an error, not a pass.
 pub(crate) fn run(args: &[String]) -> Result<()> {

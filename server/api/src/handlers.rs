@@ -301,15 +301,13 @@ async fn targets(State(backend): Shared, RawQuery(raw): RawQuery, headers: Heade
 }
 
 fn dropped_counts(view: &TargetsView) -> String {
-    let pools =
-        view.active.iter().map(|t| &t.pool).chain(view.dropped.iter().map(|t| &t.pool)).collect::<BTreeSet<_>>();
     let mut out = String::from("{");
-    for (i, pool) in pools.into_iter().enumerate() {
+    for (i, (pool, count)) in view.dropped_counts.iter().enumerate() {
         if i > 0 {
             out.push(',');
         }
         json::string(pool, &mut out);
-        out.push_str(&format!(":{}", view.dropped.iter().filter(|target| target.pool == *pool).count()));
+        out.push_str(&format!(":{count}"));
     }
     out.push('}');
     out
@@ -360,10 +358,8 @@ fn rfc3339(ms: i64) -> String {
 
 async fn scrape_pools(State(backend): Shared, headers: HeaderMap) -> Response {
     let view = (backend.targets)();
-    let pools =
-        view.active.iter().map(|t| &t.pool).chain(view.dropped.iter().map(|t| &t.pool)).collect::<BTreeSet<_>>();
     let mut data = String::from("{\"scrapePools\":");
-    json::strings(pools, &mut data);
+    json::strings(view.dropped_counts.iter().map(|(pool, _)| pool), &mut data);
     data.push('}');
     envelope(Ok(data.into()), &headers)
 }

@@ -15,7 +15,7 @@ use hyper_util::{
 };
 use std::io::Write;
 
-/// Keeps connections to targets open between scrapes.
+/// Keeps connections to targets open between scrapes; clones share them.
 pub(crate) type Http = Client<HttpConnector, Empty<Bytes>>;
 
 /// A new set of connections.
@@ -39,7 +39,7 @@ struct Bounded {
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.bytes.len() as u64 + bytes.len() as u64 >= self.limit {
-            return Err(std::io::Error::other("body size limit exceeded"));
+            return Err(std::io::Error::other(Failure::body_limit()));
         }
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -99,11 +99,16 @@ pub(crate) async fn fetch(
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::new(chain(url, &error)))?;
         if let Some(bytes) = frame.data_ref() {
-            sink.write(bytes).map_err(|error| Failure::new(error.to_string()))?;
+            sink.write(bytes).map_err(failure)?;
         }
     }
-    let body = sink.finish().map_err(|error| Failure::new(error.to_string()))?;
+    let body = sink.finish().map_err(failure)?;
     Ok((body, format(&kind, config)?))
+}
+
+/// What stopped the inflating: our own refusal, or what the decoder says.
+fn failure(error: std::io::Error) -> Failure {
+    error.downcast::<Failure>().unwrap_or_else(|error| Failure::new(error.to_string()))
 }
 
 /// The content type picks the format; without a known one only the configured fallback helps.

@@ -4,6 +4,9 @@
 //! in batches; appends of one [`Appender`] become visible together at its commit. What this crate leaves out: files,
 //! retention on disk and compaction, which belong to the storage engine behind the same traits.
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+mod continuity;
 mod head;
 mod memory;
 mod snapshot;
@@ -126,4 +129,7 @@ pub struct Columns {
     pub values: Arc<[f64]>,
     /// Native histogram samples, strictly ascending by time.
     pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+    /// Start timestamps of the samples that have one: time of the sample and time the counter started, ascending by
+    /// the first. Empty for nearly every series.
+    pub starts: Vec<(i64, i64)>,
 }

@@ -90,6 +90,16 @@ pub struct Relabel {
     action: Action,
 }
 
+/// Rules are equal when they were written the same.
+impl PartialEq for Relabel {
+    fn eq(&self, other: &Self) -> bool {
+        let texts = |rule: &Self| (rule.regex.as_str().to_owned(), rule.separator.clone(), rule.replacement.clone());
+        (&self.sources, &self.target, self.modulus, self.action)
+            == (&other.sources, &other.target, other.modulus, other.action)
+            && texts(self) == texts(other)
+    }
+}
+
 impl Relabel {
     /// Checks and compiles a rule.
     ///

@@ -59,6 +59,8 @@ pub struct FloatHistogram {
     pub integer: bool,
     /// Whether it may go down, so that rate() of it makes no sense.
     pub gauge: bool,
+    /// Whether the counter restarted since the sample before, if that is known; means nothing for a gauge.
+    pub reset: Option<bool>,
     /// Resolution.
     pub schema: i32,
     /// Half width of the zero bucket.
