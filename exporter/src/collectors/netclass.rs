@@ -127,7 +127,7 @@ impl Netclass {
         if let Some(speed) = number(host, device, "speed")?
             && (speed >= 0.0 || !self.ignore_invalid_speed)
         {
-            set(Kind::Gauge, "speed_bytes", (speed as i64 * 1_000_000 / 8) as f64);
+            set(Kind::Gauge, "speed_bytes", ((speed as i64).saturating_mul(1_000_000) / 8) as f64);
         }
         let address = text(host, device, "address")?;
         let broadcast = text(host, device, "broadcast")?;
