@@ -13,6 +13,7 @@ mod families;
 mod flags;
 mod generic;
 mod host;
+mod kept;
 mod links;
 mod netlink;
 mod page;
