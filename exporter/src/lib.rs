@@ -7,10 +7,13 @@ mod attributes;
 mod collection;
 mod collectors;
 mod crew;
+#[cfg(feature = "systemd")]
+mod dbus;
 mod families;
 mod flags;
 mod generic;
 mod host;
+mod kept;
 mod links;
 mod netlink;
 mod page;
