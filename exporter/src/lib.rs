@@ -10,6 +10,8 @@ mod families;
 mod flags;
 mod host;
 mod program;
+#[cfg(test)]
+mod reference_tests;
 mod service;
 #[cfg(test)]
 mod testing;

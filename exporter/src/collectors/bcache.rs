@@ -1,7 +1,7 @@
 //! Block caches: `/sys/fs/bcache`, see <https://docs.kernel.org/admin-guide/bcache.html>.
 //!
 //! The kernel shortens big numbers to `1.2k`, where the digits after the point count hundredths of 1024 and not tenths;
-//! [`plain`] undoes that.
+//! what is shown has that undone.
 
 use super::{Collector, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
