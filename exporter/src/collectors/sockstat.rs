@@ -30,7 +30,7 @@ fn protocol(path: &str, line: &str, out: &mut Families) -> Result<(), Failure> {
     let wrong = || Failure::form(path, format!("line {line:?}"));
     let (protocol, rest) = line.split_once(':').ok_or_else(wrong)?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    if fields.len() % 2 != 0 {
+    if !fields.len().is_multiple_of(2) {
         return Err(wrong());
     }
     for pair in fields.chunks_exact(2) {
