@@ -44,8 +44,11 @@ fn flags(collector: &Collector, page: &mut String) {
     page.push_str("\n| Flag | Default | |\n|---|---|---|\n");
     for flag in &flags {
         let hidden = if flag.is_hidden() { " (hidden)" } else { "" };
-        let (default, help) = (cell(&flag.shown_default()), cell(flag.help()));
-        let _ = writeln!(page, "| `--{}` | `{default}` | {help}{hidden} |", flag.name());
+        let default = flag.shown_default();
+        let none = default == flag.name().to_uppercase();
+        let default = if none { String::new() } else { format!("`{}`", cell(&default)) };
+        let help = cell(flag.help());
+        let _ = writeln!(page, "| `--{}` | {default} | {help}{hidden} |", flag.name());
     }
     for (old, new) in collector.deprecated {
         let _ = writeln!(page, "| `--{old}` | | deprecated, use `--{new}` |");

@@ -19,7 +19,7 @@ const GIGA: f64 = 1e9;
 
 fn flags() -> Vec<Flag> {
     vec![
-        Flag::string(FILE, "", "The pci.ids file to take names from"),
+        Flag::string(FILE, "", "The pci.ids file to take names from").without_default(),
         Flag::boolean(NAMES, false, "Show names from the pci.ids file"),
     ]
 }
