@@ -18,7 +18,20 @@ macro_rules! families {
         const FAMILIES: &[&[Function]] = &[$($name::FUNCTIONS,)*];
     };
 }
-families! { math, trigonometry, calendar, scalars, vectors, labels, histograms, over_time, rate, change, trend, info, }
+families! {
+    calendar,
+    change,
+    histograms,
+    info,
+    labels,
+    math,
+    over_time,
+    rate,
+    scalars,
+    trend,
+    trigonometry,
+    vectors,
+}
 
 /// How a function computes.
 #[derive(Clone, Copy)]
@@ -109,6 +122,13 @@ impl Function {
 
     const fn experimental(self) -> Self {
         Self { experimental: true, ..self }
+    }
+}
+
+impl Function {
+    /// How many of the last arguments may be left out; -1 when the last one may come again and again.
+    pub fn variadic(&self) -> i64 {
+        if self.max > self.args.len() { -1 } else { (self.max - self.required) as i64 }
     }
 }
 
