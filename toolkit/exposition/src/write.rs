@@ -11,6 +11,7 @@ mod prototext;
 use crate::{
     Escaping, Family, Format, Histogram, Metric, MetricValue,
     escape::{label_name, metric_name},
+    scrape::custom::CUSTOM_BOUNDS,
     text::escape,
     write_float, write_openmetrics_float,
 };
@@ -79,9 +80,6 @@ fn custom_buckets(histogram: &Histogram) -> Vec<(f64, f64)> {
     };
     native.custom_bounds.iter().zip(own).map(add).collect()
 }
-
-/// The schema of histograms with custom bounds, which no exposition format carries.
-const CUSTOM_BOUNDS: i32 = -53;
 
 struct Text<'a> {
     openmetrics: bool,
