@@ -122,11 +122,20 @@ pub struct Options {
     pub custom_buckets: bool,
     /// `_created` lines of OpenMetrics are told by [`Parser::start`] instead of being samples.
     pub start_timestamps: bool,
+    /// Series get the labels `__type__` and `__unit__` of the metadata read last, where it says something. Feature
+    /// `type-and-unit-labels`.
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { native_histograms: true, keep_classic: false, custom_buckets: false, start_timestamps: false }
+        Self {
+            native_histograms: true,
+            keep_classic: false,
+            custom_buckets: false,
+            start_timestamps: false,
+            type_and_unit_labels: false,
+        }
     }
 }
 
@@ -138,7 +147,20 @@ pub struct Parser<'a> {
 }
 
 #[derive(Debug)]
-enum Reader<'a> {
+struct Reader<'a> {
+    source: Source<'a>,
+    about: Option<About>,
+}
+
+/// The metadata read last, whatever family it was of.
+#[derive(Debug, Default)]
+struct About {
+    kind: MetricType,
+    unit: String,
+}
+
+#[derive(Debug)]
+enum Source<'a> {
     Text(text::Text<'a>),
     OpenMetrics(openmetrics::OpenMetrics<'a>),
     Protobuf(Box<protobuf::Protobuf<'a>>),
@@ -153,14 +175,15 @@ impl<'a> Parser<'a> {
     /// Starts at the first byte and reads what `options` want. The protobuf text notations are not read: they are taken
     /// for protobuf and refused.
     pub fn with_options(body: &'a [u8], format: Format, options: Options) -> Self {
-        let reader = if format.is_openmetrics() {
-            Reader::OpenMetrics(openmetrics::OpenMetrics::new(body, options.start_timestamps || options.custom_buckets))
+        let source = if format.is_openmetrics() {
+            Source::OpenMetrics(openmetrics::OpenMetrics::new(body, options.start_timestamps || options.custom_buckets))
         } else if format.is_protobuf() {
-            Reader::Protobuf(Box::new(protobuf::Protobuf::new(body, options)))
+            Source::Protobuf(Box::new(protobuf::Protobuf::new(body, options)))
         } else {
-            Reader::Text(text::Text::new(body))
+            Source::Text(text::Text::new(body))
         };
-        Self { reader, custom: custom::Custom::new(options) }
+        let about = options.type_and_unit_labels.then(About::default);
+        Self { reader: Reader { source, about }, custom: custom::Custom::new(options) }
     }
 
     /// The next entry, or `None` at the end. O(length of the entry).
@@ -206,6 +229,41 @@ impl<'a> Parser<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        let entry = self.source.next()?;
+        if let Some(about) = &mut self.about {
+            match &entry {
+                Some(Entry::Type { kind, .. }) => about.kind = *kind,
+                Some(Entry::Unit { unit, .. }) => unit.as_ref().clone_into(&mut about.unit),
+                // A protobuf family begins with its HELP; a line of text says nothing of what other lines said.
+                Some(Entry::Help { .. }) if matches!(self.source, Source::Protobuf(_)) => about.unit.clear(),
+                _ => {}
+            }
+        }
+        Ok(entry)
+    }
+
+    fn labels(&self, labels: &mut Builder) {
+        self.source.labels(labels);
+        let Some(about) = &self.about else { return };
+        if about.kind != MetricType::Unknown {
+            labels.set("__type__", about.kind.as_str());
+        }
+        if !about.unit.is_empty() {
+            labels.set("__unit__", &about.unit);
+        }
+    }
+
+    fn exemplars(&self, out: &mut Vec<Exemplar>) {
+        self.source.exemplars(out);
+    }
+
+    fn start(&self) -> Option<i64> {
+        self.source.start()
+    }
+}
+
+impl<'a> Source<'a> {
     fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         match self {
             Self::Text(reader) => reader.next(),

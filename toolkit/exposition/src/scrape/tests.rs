@@ -26,16 +26,26 @@ fn read(body: &str, format: Format) -> Result<Vec<(String, f64, Option<i64>)>, P
 
 #[test]
 fn verdicts_and_texts_are_those_of_a_running_server() {
-    let data = include_str!("../../testdata/scrape_verdicts.json");
+    compare(include_str!("../../testdata/scrape_verdicts.json"), 150, Options::default());
+}
+
+/// The same with the feature `type-and-unit-labels`; native histograms were switched off.
+#[test]
+fn types_and_units_become_the_labels_of_a_running_server() {
+    let options = Options { type_and_unit_labels: true, ..Options::default() };
+    compare(include_str!("../../testdata/type_unit_verdicts.json"), 10, options);
+}
+
+fn compare(data: &str, least: usize, options: Options) {
     let cases: Vec<serde_json::Value> = serde_json::from_str(data).expect("valid JSON");
-    assert!(cases.len() > 150, "only {} cases", cases.len());
+    assert!(cases.len() > least, "only {} cases", cases.len());
     let mut failures = Vec::new();
     for case in &cases {
         let text = |key: &str| case[key].as_str().expect("a text");
         // Bytes are kept as the code points of the same number.
         let body: Vec<u8> = text("body").chars().map(|c| u8::try_from(u32::from(c)).expect("a byte")).collect();
         let format = crate::format_of_content_type(text("type")).expect("known");
-        let (error, series) = match read_with(&body, format, Options::default()) {
+        let (error, series) = match read_with(&body, format, options) {
             Ok(samples) => (String::new(), samples.into_iter().map(|sample| sample.0).collect()),
             Err(error) => (error.to_string(), Vec::new()),
         };

@@ -21,7 +21,9 @@ fn drain(body: &[u8], format: Format) -> Result<usize, String> {
     for bits in combinations {
         let [native_histograms, keep_classic, start_timestamps, custom_buckets] =
             [1, 2, 4, 8].map(|bit| bits & bit != 0);
-        let options = Options { native_histograms, keep_classic, start_timestamps, custom_buckets };
+        let type_and_unit_labels = custom_buckets;
+        let options =
+            Options { native_histograms, keep_classic, start_timestamps, custom_buckets, type_and_unit_labels };
         let mut parser = Parser::with_options(body, format, options);
         let (mut labels, mut exemplars, mut entries) = (Builder::default(), Vec::<Exemplar>::new(), 0);
         samples = 0;
