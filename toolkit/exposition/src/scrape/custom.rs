@@ -35,7 +35,7 @@ struct Open {
     at: Option<i64>,
     start: Option<i64>,
     exemplars: Vec<Exemplar>,
-    /// Bounds and cumulative counts, ascending.
+    /// Bounds and cumulative counts as they came.
     buckets: Vec<(f64, f64)>,
     count: Option<f64>,
     sum: f64,
@@ -142,7 +142,7 @@ impl<'a> Custom<'a> {
         });
         reader.exemplars(&mut open.exemplars);
         match part {
-            Part::Bucket(bound) => open.bucket(bound, value),
+            Part::Bucket(bound) => open.buckets.push((bound, value)),
             Part::Count => {
                 open.broken |= value < 0.0;
                 open.count = Some(value);
@@ -172,7 +172,7 @@ impl<'a> Custom<'a> {
     pub(super) fn labels(&self, labels: &mut Builder) -> bool {
         let Some(shown) = &self.shown else { return false };
         for (name, value) in shown.labels.iter() {
-            labels.set(name, value);
+            labels.push(name, value);
         }
         true
     }
@@ -190,28 +190,20 @@ impl<'a> Custom<'a> {
 }
 
 impl Open {
-    /// Takes a bucket in any order; a repeated bound is ignored. O(1) in order.
-    fn bucket(&mut self, bound: f64, count: f64) {
-        let place = self.buckets.partition_point(|(have, _)| *have < bound);
-        let above = self.buckets.get(place);
-        if above.is_some_and(|(have, _)| *have == bound) {
-            return;
-        }
-        let below = place.checked_sub(1).and_then(|place| self.buckets.get(place));
-        self.broken |= count < 0.0
-            || below.is_some_and(|(_, least)| count < *least)
-            || above.is_some_and(|(_, most)| count > *most);
-        self.buckets.insert(place, (bound, count));
-    }
-
     /// The histogram without empty buckets, if counts and bounds fit.
     fn histogram(&self) -> Option<FloatHistogram> {
-        let count = self.count.or(self.buckets.last().map(|(_, count)| *count))?;
         let mut buckets = self.buckets.clone();
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Of a repeated bound the first stays; 0 and -0 are one.
+        buckets.dedup_by(|later, first| later.0 == first.0);
+        let cumulative = buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1);
+        let count = self.count.or(buckets.last().map(|(_, count)| *count))?;
         if buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
             buckets.push((f64::INFINITY, count));
         }
-        let fits = buckets.last().is_some_and(|(_, all)| *all == count);
+        let fits = cumulative
+            && buckets.first().is_some_and(|(_, least)| *least >= 0.0)
+            && buckets.last().is_some_and(|(_, all)| *all == count);
         if self.broken || !fits || buckets.first().is_some_and(|(bound, _)| *bound == f64::NEG_INFINITY) {
             return None;
         }
