@@ -17,12 +17,13 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads an absolute address; a fragment is dropped.
+    /// Reads an absolute address; a fragment is dropped. One that is none is [`Cause::Protocol`], one that cannot be
+    /// called [`Cause::Address`].
     pub(crate) fn parse(text: &str) -> Result<Self, Cause> {
         let shown = hidden(text);
         let whole = text.split('#').next().unwrap_or_default();
         let (user, bare) = split_user(whole);
-        let refuse = |error: &dyn std::fmt::Display| Cause::Address(format!("parse {shown:?}: {error}"));
+        let refuse = |error: &dyn std::fmt::Display| Cause::Protocol(format!("parse {shown:?}: {error}"));
         let uri: Uri = bare.parse().map_err(|error| refuse(&error))?;
         match uri.scheme_str() {
             Some("http" | "https") => {}
