@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{
-        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION,
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
         PROXY_AUTHORIZATION, REFERER, USER_AGENT, WWW_AUTHENTICATE,
     },
 };
@@ -272,7 +272,11 @@ impl Inner {
         *request.method_mut() = hop.method.clone();
         *request.uri_mut() = hop.address.uri.clone();
         let headers = request.headers_mut();
-        *headers = hop.headers.clone();
+        if !hop.address.https() {
+            // As written, with a port that could be left out; over TLS it is the protocol's to say.
+            headers.insert(HOST, hop.address.host_header()?);
+        }
+        headers.extend(hop.headers.clone());
         headers.insert(USER_AGENT, self.user_agent.clone());
         if hop.trusted {
             for (name, value) in &prepared.headers {

@@ -1,7 +1,7 @@
 //! Addresses: what may be called, how a redirect is resolved (RFC 3986, section 5), what of it may be shown.
 
 use crate::Cause;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 /// User and password of an address.
@@ -53,6 +53,11 @@ impl Address {
             }
         };
         Self::parse(&absolute)
+    }
+
+    /// Host and port as written.
+    pub(crate) fn host_header(&self) -> Result<HeaderValue, Cause> {
+        HeaderValue::from_str(self.authority()).map_err(|_| Cause::Address("http: invalid Host header".into()))
     }
 
     fn authority(&self) -> &str {

@@ -41,8 +41,10 @@ async fn plain_requests_name_the_whole_address_to_a_proxy() {
     assert_eq!(text(&client, url).await, format!("{url} Basic bWU6cCB3"));
     assert_eq!(proxy.last().header("host"), "metrics.invalid:9100");
     assert_eq!(proxy.last().header("x"), "");
+    text(&client, "http://metrics.invalid:80/m").await;
+    assert_eq!(proxy.last().header("host"), "metrics.invalid:80", "as written");
     text(&client, url).await;
-    assert_eq!(proxy.last().connection, 0);
+    assert_eq!((proxy.seen().len(), proxy.last().connection), (3, 0), "a connection to each host");
 }
 
 #[tokio::test]
