@@ -141,7 +141,8 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// Bytes of a size such as `15MB`.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     if text == "0" {
         return Some(0);
     }

@@ -2,6 +2,8 @@
 
 use crate::{
     address::Address,
+    config::ConfigError,
+    live::WebFile,
     serve::Server,
     socket::{Accepting, Bound},
 };
@@ -26,9 +28,9 @@ pub struct ListenConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Valid upstream, and not here yet.
-    #[error("{0} is not built in narthex yet; leave the flag out to start")]
-    NotBuilt(&'static str),
+    /// The web configuration file is refused.
+    #[error("{0}")]
+    Config(std::sync::Arc<ConfigError>),
     /// Nothing to listen on.
     #[error("no web listen address or systemd socket flag specified")]
     NoListeners,
@@ -36,12 +38,12 @@ pub enum BindError {
     #[error("{0}")]
     Form(String),
     /// The address cannot be had.
-    #[error("listen {address}: bind: {}", plain_text(source))]
+    #[error("listen {address}: bind: {}", plain_text(cause))]
     Address {
         /// Network and address.
         address: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// `--web.systemd-socket` outside of a socket unit.
     #[error("no socket activation file descriptors found")]
@@ -52,13 +54,13 @@ pub enum BindError {
 }
 
 impl BindError {
-    pub(crate) fn bind(address: String, source: io::Error) -> Self {
-        Self::Address { address, source }
+    pub(crate) fn bind(address: String, cause: io::Error) -> Self {
+        Self::Address { address, cause }
     }
 }
 
 /// The system's text as C programs print it: no number, no capital.
-fn plain_text(error: &io::Error) -> String {
+pub(crate) fn plain_text(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error ").next().unwrap_or_default();
     let mut letters = text.chars();
@@ -119,10 +121,19 @@ pub struct Options<'a> {
     pub registry: &'a Registry,
 }
 
+/// Reads a web configuration file and all that it names, as a start does.
+///
+/// # Errors
+/// What a start would be refused for.
+pub fn check_config(path: &std::path::Path) -> Result<(), std::sync::Arc<ConfigError>> {
+    WebFile::open(path).map(drop)
+}
+
 /// Bound sockets.
 #[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<Bound>,
+    web: Option<WebFile>,
 }
 
 impl Listeners {
@@ -131,9 +142,6 @@ impl Listeners {
     /// # Errors
     /// [`BindError`].
     pub fn bind(config: &ListenConfig) -> Result<Self, BindError> {
-        if config.config_file.is_some() {
-            return Err(BindError::NotBuilt("--web.config.file"));
-        }
         let sockets = if config.systemd_socket {
             Bound::inherited()?
         } else {
@@ -143,7 +151,8 @@ impl Listeners {
         if sockets.is_empty() {
             return Err(BindError::NoListeners);
         }
-        Ok(Self { sockets })
+        let web = config.config_file.as_deref().map(WebFile::open).transpose().map_err(BindError::Config)?;
+        Ok(Self { sockets, web })
     }
 
     /// Where clients find the program by TCP.
@@ -161,11 +170,14 @@ impl Listeners {
     /// # Errors
     /// When a socket cannot be given to the event loop.
     pub async fn serve(self, router: Router, options: Options<'_>) -> io::Result<()> {
-        let server = Server::new(router, options);
+        let tls = self.web.as_ref().is_some_and(WebFile::has_tls);
+        let http2 = tls && self.web.as_ref().is_some_and(|web| web.at_start().http2);
+        let server = Server::new(router, self.web, options)?;
         let listeners = self.sockets.into_iter().map(|socket| {
             let address = socket.describe();
             tracing::info!(%address, "Listening on");
-            tracing::info!(http2 = false, %address, "TLS is disabled.");
+            let state = if tls { "TLS is enabled." } else { "TLS is disabled." };
+            tracing::info!(http2, %address, "{state}");
             socket.register()
         });
         let listeners: Vec<Accepting> = listeners.collect::<Result<_, _>>()?;

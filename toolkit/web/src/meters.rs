@@ -34,8 +34,24 @@ reasons! {
 }
 
 reasons! {
+    /// Why no TLS session came about.
+    Tls {
+        Timeout = "timeout",
+        PlainHttp = "plain_http",
+        Config = "config",
+        Client = "client_certificate",
+        Protocol = "protocol",
+    }
+}
+
+reasons! {
     /// Why a request was answered without its handler.
     Refused {
+        Config = "config",
+        RateLimit = "rate_limit",
+        NoPassword = "no_password",
+        WrongPassword = "wrong_password",
+        Busy = "password_checks_busy",
         BodySize = "body_size",
     }
 }
@@ -68,6 +84,7 @@ pub(crate) struct Meters {
     pub(crate) accept_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) slow: Counters,
+    pub(crate) tls: Counters,
     pub(crate) refused: Counters,
 }
 
@@ -88,6 +105,11 @@ impl Meters {
                 registry,
                 "narthex_http_slow_clients_total",
                 "Connections and bodies given up because the client took too long.",
+            ),
+            tls: Counters::new::<Tls>(
+                registry,
+                "narthex_tls_handshake_failures_total",
+                "Connections that never became TLS sessions.",
             ),
             refused: Counters::new::<Refused>(
                 registry,

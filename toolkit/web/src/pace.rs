@@ -84,7 +84,7 @@ pub(crate) struct Paced<T> {
     clock: Clock,
     limits: Limits,
     meters: Meters,
-    /// HTTP/2 sends frames of its own between requests, so that bytes do not mean that a head has begun.
+    /// HTTP/2 sends frames of its own between requests: bytes neither begin a head nor end a silence.
     multiplexed: bool,
     /// Whether a head has begun to arrive; a fresh connection owes one.
     in_head: bool,
@@ -128,11 +128,9 @@ impl<T> Paced<T> {
 
     fn arrived(&mut self) {
         self.notice_requests();
-        if self.multiplexed {
-            self.in_head = false;
-            self.reading.clear();
-        } else if self.activity.is_idle() && !self.in_head {
-            self.in_head = true;
+        let in_head = !self.multiplexed && (self.in_head || self.activity.is_idle());
+        if in_head != self.in_head {
+            self.in_head = in_head;
             self.reading.clear();
         }
     }

@@ -1,129 +1,22 @@
 //! Connections over real sockets, and over pipes where time has to pass.
 
 use super::*;
-use crate::{ListenConfig, Listeners};
+use crate::{
+    Listeners,
+    testing::{GET, LAST_GET, Served, ask, hello, one, rest, send},
+};
 use axum::{
     body::{Body, Bytes},
     extract::Request,
     routing::{get, post},
 };
 use http_body_util::BodyExt;
-use metrics::Registry;
-use std::{net::SocketAddr, task::Poll};
+use std::task::Poll;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
 };
-
-/// A site that is served on a free port while a client asks.
-struct Served {
-    config: ListenConfig,
-    limits: Limits,
-    registry: Registry,
-    shutdown: Shutdown,
-    tasks: Tasks,
-}
-
-impl Served {
-    fn new() -> Self {
-        Self {
-            config: ListenConfig { addresses: vec!["127.0.0.1:0".into()], ..ListenConfig::default() },
-            limits: Limits::default(),
-            registry: Registry::new(),
-            shutdown: Shutdown::new(),
-            tasks: Tasks::new(Clock::system()),
-        }
-    }
-
-    fn listen(&self) -> (Listeners, Option<SocketAddr>) {
-        let listeners = Listeners::bind(&self.config).expect("binds");
-        let address = listeners.local_addrs().first().copied();
-        (listeners, address)
-    }
-
-    fn options(&self) -> Options<'_> {
-        Options {
-            limits: self.limits,
-            clock: Clock::system(),
-            shutdown: self.shutdown.clone(),
-            tasks: self.tasks.clone(),
-            registry: &self.registry,
-        }
-    }
-
-    /// Serves `router` until the client is done.
-    async fn with<F: Future<Output = ()>>(&self, router: Router, client: impl FnOnce(SocketAddr) -> F) {
-        let (listeners, address) = self.listen();
-        let client = async {
-            client(address.expect("a port")).await;
-            self.shutdown.begin();
-        };
-        let (served, ()) = tokio::join!(listeners.serve(router, self.options()), client);
-        served.expect("an orderly end");
-    }
-
-    /// The value of a series, such as `name` or `name{reason="x"}`.
-    fn value(&self, series: &str) -> f64 {
-        let mut text = Vec::new();
-        let (format, escaping) = exposition::negotiate(None, false);
-        exposition::write(&self.registry.gather(), format, escaping, &mut text);
-        let text = String::from_utf8(text).expect("text");
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
-    }
-
-    /// Waits until a series has a value.
-    async fn until(&self, series: &str, value: f64) {
-        while self.value(series) != value {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-async fn send(address: SocketAddr, request: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.expect("connects");
-    // The other side may refuse before it has read everything.
-    let _ = stream.write_all(request).await;
-    stream
-}
-
-async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-async fn ask(address: SocketAddr, request: &[u8]) -> String {
-    rest(&mut send(address, request).await).await
-}
-
-/// Reads one answer with a body of a known length, and leaves the connection open.
-async fn one(stream: &mut (impl AsyncRead + Unpin)) -> String {
-    let mut answer = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length =
-                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            if body.len() >= length.unwrap_or(0) {
-                return text;
-            }
-        }
-        let mut piece = [0; 1024];
-        match stream.read(&mut piece).await {
-            Ok(read @ 1..) => answer.extend_from_slice(&piece[..read]),
-            _ => return text,
-        }
-    }
-}
-
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const LAST_GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-
-fn hello() -> Router {
-    Router::new().route("/", get(|| async { "hello" }))
-}
 
 #[tokio::test]
 async fn sizes_are_limited_and_shutdown_ends() {
@@ -284,13 +177,17 @@ struct Piped {
 
 impl Piped {
     fn new(limits: Limits, router: Router) -> Self {
+        Self::speaking(limits, router, false)
+    }
+
+    fn speaking(limits: Limits, router: Router, http2: bool) -> Self {
         let served = Served::new();
         let clock = Clock::simulated(0);
         let options = Options { limits, clock: clock.clone(), ..served.options() };
-        let Server { shared, graceful, .. } = Server::new(router, options);
+        let Server { shared, graceful, .. } = Server::new(router, None, options).expect("a server");
         let (client, server) = tokio::io::duplex(64);
         served.tasks.spawn_once("connection", async move {
-            serve_stream(&shared, server, graceful.watcher()).await;
+            serve_stream(&shared, server, http2, graceful.watcher()).await;
         });
         Self { served, client, clock }
     }
@@ -368,6 +265,55 @@ async fn a_body_that_stops_and_an_answer_that_nobody_reads_are_given_up() {
     assert_eq!(piped.slow("write"), 1.0);
 }
 
+/// Pings go on while nothing is asked, and do not count as asking.
+#[tokio::test(start_paused = true)]
+async fn a_silent_http2_connection_ends_as_well() {
+    let piped = Piped::speaking(Limits::default(), hello(), true);
+    let Piped { served, client, clock } = piped;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(Spawner(served.tasks.clone()), TokioIo::new(client)).await.expect("h2");
+    let ended = {
+        let clock = clock.clone();
+        async move {
+            let _ = connection.await;
+            clock.now()
+        }
+    };
+    let asking = async {
+        let mut ask = async || {
+            let request = hyper::Request::get("http://h/").body(http_body_util::Empty::<Bytes>::new());
+            let response = sender.send_request(request.expect("a request")).await.expect("an answer");
+            response.into_body().collect().await.expect("a body").to_bytes()
+        };
+        assert_eq!(ask().await, "hello");
+        clock.sleep(Duration::from_secs(290)).await;
+        assert_eq!(ask().await, "hello");
+        let last = clock.now();
+        // The sender must live on, or the client would end the connection itself.
+        clock.sleep(Duration::from_secs(1000)).await;
+        last
+    };
+    let (ended, last) = tokio::join!(ended, asking);
+    assert_eq!((ended - last).as_secs(), 300);
+}
+
+/// A socket that does not listen cannot be accepted on: each time is a failure.
+#[tokio::test(start_paused = true)]
+async fn the_end_does_not_wait_for_the_rest_after_a_failure() {
+    let served = Served::new();
+    let server = Server::new(hello(), None, served.options()).expect("a server");
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let broken = crate::socket::Bound::Tcp(socket.into()).register().expect("registers");
+    let clock = Clock::simulated(0);
+    let client = async {
+        served.until("narthex_http_accept_failures_total", 1.0).await;
+        served.shutdown.begin();
+        clock.now()
+    };
+    let ((), began) = tokio::join!(server.run(vec![broken]), client);
+    assert_eq!(clock.now() - began, Duration::ZERO);
+}
+
 #[tokio::test]
 async fn unix_sockets_are_served_and_cleared_away() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -417,4 +363,64 @@ async fn vsock_is_served_where_the_kernel_has_it() {
     };
     let (result, ()) = tokio::join!(listeners.serve(hello(), served.options()), client);
     result.expect("an orderly end");
+}
+
+/// What systemd does for a service: sockets from descriptor 3 on, and a socket to be told at.
+#[test]
+fn sockets_of_systemd_are_served_and_it_is_told() {
+    use std::{
+        io::{Read, Write},
+        os::{fd::OwnedFd, unix::net as unix},
+        process::{Command, Stdio},
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, told) = (folder.path().join("web.sock"), folder.path().join("notify"));
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = tcp.local_addr().expect("an address");
+    let local = unix::UnixListener::bind(&path).expect("a socket");
+    let manager = unix::UnixDatagram::bind(&told).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+    let mut service = Command::new("sh")
+        .args(["-c", r#"exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec "$0" "$@""#])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--ignored", "--exact", "serve::tests::as_a_service"])
+        .env("NOTIFY_SOCKET", &told)
+        .stdin(Stdio::from(OwnedFd::from(tcp)))
+        .stdout(Stdio::from(OwnedFd::from(local)))
+        .spawn()
+        .expect("starts");
+    let hear = || {
+        let mut message = [0; 100];
+        let length = manager.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    let ask = |mut stream: Box<dyn ReadWrite>, request: &[u8]| {
+        stream.write_all(request).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    trait ReadWrite: Read + Write {}
+    impl<T: Read + Write> ReadWrite for T {}
+    assert_eq!(hear(), "READY=1");
+    let connect = || Box::new(std::net::TcpStream::connect(address).expect("connects"));
+    assert!(ask(connect(), LAST_GET).ends_with("hello"));
+    assert!(ask(Box::new(unix::UnixStream::connect(&path).expect("connects")), LAST_GET).ends_with("hello"));
+    ask(connect(), b"GET /quit HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    assert_eq!(hear(), "STOPPING=1");
+    assert!(service.wait().expect("ends").success());
+    assert!(path.exists(), "the file is systemd's");
+}
+
+#[tokio::test]
+#[ignore = "the service of the test above, which starts it as a process of its own"]
+async fn as_a_service() {
+    let mut served = Served::new();
+    served.config = crate::ListenConfig { systemd_socket: true, ..Default::default() };
+    let (listeners, _) = served.listen();
+    assert_eq!(listeners.describe().len(), 2);
+    assert!(Listeners::bind(&served.config).is_err(), "they can be taken once");
+    let shutdown = served.shutdown.clone();
+    let router = hello().route("/quit", get(move || async move { shutdown.begin() }));
+    listeners.serve(router, served.options()).await.expect("an orderly end");
 }

@@ -1,9 +1,13 @@
 //! What every request passes before its handler: limits, and what the web configuration asks.
 
 use crate::{
+    config::WebConfig,
     listen::Limits,
+    live::Live,
     meters::{Meters, Refused},
     pace::{Active, Activity, Answering, PacedBody},
+    passwords::{Passwords, Verdict},
+    rate::Bucket,
 };
 use axum::{
     Router,
@@ -23,11 +27,20 @@ pub(crate) struct Site {
     limits: Limits,
     clock: Clock,
     meters: Meters,
+    gate: Option<Gate>,
+}
+
+/// What a web configuration puts before the handlers.
+pub(crate) struct Gate {
+    pub(crate) live: Arc<Live>,
+    pub(crate) bucket: Option<Bucket>,
+    pub(crate) passwords: Arc<Passwords>,
 }
 
 impl Site {
-    pub(crate) fn new(router: Router, limits: Limits, clock: &Clock, meters: &Meters) -> Self {
-        Self { router: TowerToHyperService::new(router), limits, clock: clock.clone(), meters: meters.clone() }
+    pub(crate) fn new(router: Router, gate: Option<Gate>, limits: Limits, clock: &Clock, meters: &Meters) -> Self {
+        let router = TowerToHyperService::new(router);
+        Self { router, limits, clock: clock.clone(), meters: meters.clone(), gate }
     }
 
     /// The service of one connection.
@@ -36,20 +49,64 @@ impl Site {
     }
 
     async fn answer(&self, request: Request<Incoming>, active: Active) -> Response<Answering> {
-        let response = match self.refusal(&request) {
-            Some(refusal) => refusal,
-            None => self.handle(request).await,
+        let response = match &self.gate {
+            Some(gate) => self.pass(gate, request).await,
+            None => self.admit(request).await,
         };
         response.map(|body| Answering::new(body, active))
     }
 
-    fn refusal(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
-        let length = request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
-        if length <= self.limits.body_bytes as u64 {
-            return None;
+    /// The order is upstream's: file, rate, headers, password, handler.
+    async fn pass(&self, gate: &Gate, request: Request<Incoming>) -> Response<Body> {
+        let Ok(config) = gate.live.config().await else {
+            return self.refuse(Refused::Config, StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        if gate.bucket.as_ref().is_some_and(|bucket| !bucket.take()) {
+            return self.refuse(Refused::RateLimit, StatusCode::TOO_MANY_REQUESTS);
         }
-        self.meters.refused.inc(Refused::BodySize);
-        Some(refusal(StatusCode::PAYLOAD_TOO_LARGE))
+        let mut response = match self.verdict(gate, &config, &request).await {
+            Verdict::Right => self.admit(request).await,
+            Verdict::Missing => self.unauthorized(Refused::NoPassword),
+            Verdict::Wrong => self.unauthorized(Refused::WrongPassword),
+            Verdict::Busy => {
+                let mut response = self.refuse(Refused::Busy, StatusCode::SERVICE_UNAVAILABLE);
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                response
+            }
+        };
+        for (name, value) in &config.headers {
+            // The handler knows better.
+            response.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        response
+    }
+
+    async fn verdict(&self, gate: &Gate, config: &WebConfig, request: &Request<Incoming>) -> Verdict {
+        if config.users.hashes.is_empty() {
+            return Verdict::Right;
+        }
+        gate.passwords.check(&config.users, request.headers()).await
+    }
+
+    fn unauthorized(&self, reason: Refused) -> Response<Body> {
+        let mut response = self.refuse(reason, StatusCode::UNAUTHORIZED);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+        response
+    }
+
+    fn refuse(&self, reason: Refused, status: StatusCode) -> Response<Body> {
+        self.meters.refused.inc(reason);
+        refusal(status)
+    }
+
+    /// Turns away what says that it is too large before any of it is read.
+    async fn admit(&self, request: Request<Incoming>) -> Response<Body> {
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
+        if length > self.limits.body_bytes as u64 {
+            return self.refuse(Refused::BodySize, StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        self.handle(request).await
     }
 
     /// Asks the handler; a panic there costs one answer.
