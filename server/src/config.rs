@@ -505,6 +505,17 @@ mod tests {
     }
 
     #[test]
+    fn client_keys_of_a_job_reach_its_client_and_files_start_at_the_folder() {
+        let text = "scrape_configs:\n- job_name: a\n  scheme: https\n  basic_auth: {username: u, password_file: pw}\n  \
+                    follow_redirects: false\n";
+        let config = Config::parse(text, Path::new("/etc/p/p.yml")).expect("must load");
+        let job = &config.scrape[0];
+        let basic = job.http.basic_auth.as_ref().expect("given");
+        assert_eq!(basic.password_file.as_deref(), Some(Path::new("/etc/p/pw")));
+        assert_eq!((job.scheme.as_str(), job.http.follow_redirects), ("https", Some(false)));
+    }
+
+    #[test]
     fn what_is_refused_says_where_and_why() {
         for (text, want) in [
             ("global:\n  scrape_intervall: 15s\n", "p.yml:2:"),
