@@ -169,6 +169,32 @@ impl Run<'_> {
         }
     }
 
+    /// Evaluates an expression and gives its rows away one by one, held in memory no longer than that where possible:
+    /// selectors and range functions never become a table.
+    pub(crate) fn stream(&mut self, expr: &Expr, sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>) -> Done<()> {
+        if !self.is_pinned(expr) {
+            // The samples count against the limit as if they were held, as upstream; the bytes do not.
+            let mut counted = |run: &mut Run<'_>, row: Row| {
+                run.hold(row.weight())?;
+                sink(run, row)
+            };
+            match &expr.node {
+                Node::Paren(inner) => return self.stream(inner, sink),
+                Node::Select(selector) if selector.range.is_none() => {
+                    return self.each_instant(selector, expr.span.start, Want::Value, &mut counted);
+                }
+                Node::Call { function, args } => {
+                    if let Kernel::Window(kernel) = function.kernel {
+                        let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
+                        return window::stream(self, &site, kernel, &mut counted);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.rows(expr)?.into_iter().try_for_each(|row| sink(self, row))
+    }
+
     /// Evaluates at the first step only.
     fn once(&mut self, expr: &Expr) -> Done<Table> {
         let outer = self.grid;

@@ -68,7 +68,7 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if !(0.0..=1.0).contains(&q) {
         return if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
     }
-    values.sort_by(|a, b| nan_first(*a, *b));
+    values.sort_unstable_by(|a, b| nan_first(*a, *b));
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor().max(0.0);
     let weight = rank - lower;

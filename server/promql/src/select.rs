@@ -108,26 +108,64 @@ impl Run<'_> {
         Ok(all)
     }
 
-    /// The newest sample of each step, at most `lookback` old and not stale. O(samples + steps) per series.
+    /// The newest sample of each step, at most `lookback` old and not stale.
     pub(crate) fn instant(&mut self, selector: &Selector, at: usize, want: Want) -> Done<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.each_instant(selector, at, want, &mut |run, row| {
+            run.hold_row(&row)?;
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The same, giving each row away. O(samples + steps) per series, O(steps) for those that share sample times.
+    pub(crate) fn each_instant(
+        &mut self,
+        selector: &Selector,
+        at: usize,
+        want: Want,
+        sink: &mut dyn FnMut(&mut Self, Row) -> Done<()>,
+    ) -> Done<()> {
         let lookback = self.context.lookback;
         let smoothed = selector.extension == Extension::Smoothed && want == Want::Value;
         let (one, other) = (self.look(&selector.when, 0), self.look(&selector.when, self.grid.steps.saturating_sub(1)));
         let last = one.max(other).saturating_add(if smoothed { lookback } else { 0 });
         let all = self.read(&selector.matchers, one.min(other).saturating_sub(lookback), last)?;
-        let mut rows = Vec::with_capacity(all.len());
+        let mut newest: Option<(Arc<[i64]>, Vec<u32>)> = None;
         for columns in all.iter() {
+            self.alive()?;
             let row = if smoothed {
                 self.smoothed_row(selector, columns, at)
+            } else if columns.histograms.is_empty() && want == Want::Value {
+                let fits = newest.as_ref().is_some_and(|(times, _)| *times == columns.times);
+                if !fits {
+                    newest = Some((Arc::clone(&columns.times), self.newest(selector, &columns.times)));
+                }
+                let places = newest.as_ref().map_or(&[][..], |(_, places)| places);
+                gathered(columns, places)
             } else {
                 self.newest_row(selector, columns, want)
             };
             if !row.is_empty() {
-                self.hold_row(&row)?;
-                rows.push(row);
+                sink(self, row)?;
             }
         }
-        Ok(rows)
+        Ok(())
+    }
+
+    /// One more than the place of the newest sample of each step, 0 where there is none.
+    fn newest(&self, selector: &Selector, times: &[i64]) -> Vec<u32> {
+        let mut next = 0;
+        let place = |step| {
+            let at = self.look(&selector.when, step);
+            while times.get(next).is_some_and(|time| *time <= at) {
+                next += 1;
+            }
+            let fresh = next > 0 && times[next - 1] > at.saturating_sub(self.context.lookback);
+            if fresh { next as u32 } else { 0 }
+        };
+        (0..self.grid.steps).map(place).collect()
     }
 
     fn newest_row(&self, selector: &Selector, columns: &Columns, want: Want) -> Row {
@@ -293,6 +331,17 @@ impl Run<'_> {
         }
         Ok(out)
     }
+}
+
+/// The floats at places counted from 1, stale ones left out.
+fn gathered(columns: &Columns, places: &[u32]) -> Row {
+    let mut row = Row::empty(columns.labels.clone(), places.len());
+    for (step, place) in places.iter().enumerate().filter(|(_, place)| **place > 0) {
+        let value = columns.values[*place as usize - 1];
+        row.cells[step] = value;
+        row.present[step] = !is_stale(value);
+    }
+    row
 }
 
 /// When the counter of the sample at `time` started; 0 when that is not known.

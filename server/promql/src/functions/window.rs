@@ -1,6 +1,9 @@
 //! Range functions: a kernel for every window of every series.
 
-use super::CallSite;
+use super::{
+    CallSite,
+    column::{Layout, Shortcut},
+};
 use crate::{
     eval::Run,
     expr::{Extension, Type},
@@ -19,6 +22,8 @@ pub(crate) type Result = Done<Option<Value>>;
 pub(crate) struct Kernel {
     pub(crate) run: fn(&mut Window<'_>) -> Result,
     pub(crate) keeps_name: bool,
+    /// For floats alone.
+    pub(crate) shortcut: Option<Shortcut>,
 }
 
 /// The samples of one window; never empty.
@@ -63,9 +68,25 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Calls a kernel for all windows. O(samples + steps) per series besides the kernel.
+/// Calls a kernel for all windows and collects the rows.
 pub(crate) fn call(run: &mut Run<'_>, site: &CallSite<'_>, kernel: Kernel) -> Done<Vec<Row>> {
     let before = run.mark();
+    let mut rows = Vec::new();
+    stream(run, site, kernel, &mut |_, row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    run.replaced(before, &rows)?;
+    Ok(rows)
+}
+
+/// Calls a kernel for all windows and gives each row away. O(samples + steps) per series besides the kernel.
+pub(crate) fn stream(
+    run: &mut Run<'_>,
+    site: &CallSite<'_>,
+    kernel: Kernel,
+    sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>,
+) -> Done<()> {
     let range = site.args.iter().position(|arg| arg.kind == Type::Matrix).unwrap_or_default();
     let mut scalars = Vec::new();
     let mut found = None;
@@ -76,13 +97,18 @@ pub(crate) fn call(run: &mut Run<'_>, site: &CallSite<'_>, kernel: Kernel) -> Do
             scalars.push(run.scalar(arg)?);
         }
     }
-    let Some((all, windows)) = found else { return Ok(Vec::new()) };
+    let Some((all, windows)) = found else { return Ok(()) };
     let places = (site.place(range), site.place(0));
     let counter = matches!(site.function.name, "rate" | "increase");
-    let mut rows = Vec::with_capacity(all.len());
+    let delayed = run.context.features.delayed_name_removal;
+    let mut seen = HashSet::with_capacity(if delayed { 0 } else { all.len() });
+    let mut layout = None;
     for series in &all {
         run.alive()?;
-        let mut row = one(run, series, &windows, &scalars, kernel, places)?;
+        let mut row = match short(run, series, &windows, &scalars, kernel, &mut layout)? {
+            Some(row) => row,
+            None => one(run, series, &windows, &scalars, kernel, places)?,
+        };
         if row.is_empty() {
             continue;
         }
@@ -92,16 +118,30 @@ pub(crate) fn call(run: &mut Run<'_>, site: &CallSite<'_>, kernel: Kernel) -> Do
         if !kernel.keeps_name {
             run.unname(&mut row);
         }
-        rows.push(row);
-    }
-    if !run.context.features.delayed_name_removal {
-        let mut seen = HashSet::with_capacity(rows.len());
-        if !rows.iter().all(|row| seen.insert(&row.labels)) {
+        if !delayed && !seen.insert(row.labels.clone()) {
             return Err(duplicate());
         }
+        sink(run, row)?;
     }
-    run.replaced(before, &rows)?;
-    Ok(rows)
+    Ok(())
+}
+
+/// The row of a series by the kernel's shortcut, where there is one for it.
+fn short(
+    run: &Run<'_>,
+    series: &Series,
+    windows: &Windows,
+    scalars: &[Vec<f64>],
+    kernel: Kernel,
+    layout: &mut Option<Layout>,
+) -> Done<Option<Row>> {
+    let started = run.context.features.start_timestamps && !series.starts.is_empty();
+    let plain = series.histograms.is_empty() && !started && windows.extension == Extension::None;
+    let Some(shortcut) = kernel.shortcut.filter(|_| plain) else { return Ok(None) };
+    let layout = Layout::of(layout, series, windows, &run.grid);
+    run.fits(layout.longest())?;
+    let mut row = Row { unnamed: series.unnamed, ..Row::empty(series.labels.clone(), run.grid.steps) };
+    Ok(shortcut(layout, &series.values, scalars, &mut row).then_some(row))
 }
 
 /// Says so when the name of a series does not look like a counter's.
