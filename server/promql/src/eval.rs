@@ -131,7 +131,7 @@ impl Run<'_> {
 
     /// Whether one step of the expression stands for all.
     fn is_pinned(&self, expr: &Expr) -> bool {
-        expr.invariant && self.grid.steps > 1 && !matches!(expr.node, Node::Number(_) | Node::Text(_))
+        expr.invariant && self.grid.steps > 1 && !matches!(expr.node, Node::Number(..) | Node::Text(_))
     }
 
     fn node(&mut self, expr: &Expr) -> Done<Table> {
@@ -139,7 +139,7 @@ impl Run<'_> {
             return self.once(expr);
         }
         match &expr.node {
-            Node::Number(value) => Ok(Table::Scalar(vec![*value; self.grid.steps])),
+            Node::Number(value, _) => Ok(Table::Scalar(vec![*value; self.grid.steps])),
             Node::Text(text) => Ok(Table::Text(text.value.clone())),
             Node::Paren(inner) => self.eval(inner),
             Node::Select(selector) if selector.range.is_none() => {

@@ -331,8 +331,8 @@ impl Parser<'_> {
         }
         let kind = body.kind;
         let span = self.span(start);
-        if let Node::Number(value) = body.node {
-            return Ok(Expr::new(Node::Number(if minus { -value } else { value }), kind, span));
+        if let Node::Number(value, duration) = body.node {
+            return Ok(Expr::new(Node::Number(if minus { -value } else { value }, duration), kind, span));
         }
         Ok(Expr::new(Node::Unary { minus, body: Box::new(body) }, kind, span))
     }
@@ -341,8 +341,10 @@ impl Parser<'_> {
         let start = self.at();
         match self.peek().clone() {
             Kind::Number(number) => {
+                let token = self.token(0);
+                let duration = is_duration(&self.text[token.start..token.end]);
                 self.next += 1;
-                Ok(Expr::new(Node::Number(number), Type::Scalar, self.span(start)))
+                Ok(Expr::new(Node::Number(number, duration), Type::Scalar, self.span(start)))
             }
             Kind::Text(text) => {
                 self.next += 1;
@@ -449,7 +451,7 @@ impl Parser<'_> {
         let inner = std::mem::replace(&mut self.late, outer);
         let Some(function) = functions::find(name) else {
             self.early(start, format!("unknown function with name {name:?}"));
-            return Ok(Expr::new(Node::Number(f64::NAN), Type::Vector, self.span(start)));
+            return Ok(Expr::new(Node::Number(f64::NAN, false), Type::Vector, self.span(start)));
         };
         if function.experimental && !self.features.experimental_functions {
             self.early(start, format!("function {name:?} is not enabled"));
@@ -579,7 +581,7 @@ mod tests {
                 "deriv(x[3m] smoothed)",
                 "smoothed modifier can only be used with: delta, increase, rate - not with deriv",
             ),
-            ("rate(x[5m],)", "unexpected \")\""),
+            ("rate(x[5m],)", "1:11: parse error: trailing commas not allowed in function call args"),
         ] {
             let error = parse_with(text, &all()).expect_err(text).to_string();
             assert!(error.contains(want), "{text}: {error}");

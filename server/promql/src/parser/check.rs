@@ -76,7 +76,7 @@ impl Parser<'_> {
         }
         let (body, param) = (args.pop(), args.pop());
         // A mistake that is reported stands for the rest.
-        let body = body.unwrap_or_else(|| Expr::new(Node::Number(f64::NAN), Type::Vector, span));
+        let body = body.unwrap_or_else(|| Expr::new(Node::Number(f64::NAN, false), Type::Vector, span));
         if body.kind != Type::Vector {
             let got = body.kind.as_str();
             self.late(body.span.start, format!("expected type instant vector in aggregation expression, got {got}"));

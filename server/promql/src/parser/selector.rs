@@ -40,8 +40,14 @@ impl Parser<'_> {
         if !self.empty_selectors && matchers.iter().all(Matcher::matches_empty) {
             self.late(start, "vector selector must contain at least one non-empty matcher");
         }
-        let selector =
-            Selector { matchers, when: When::default(), range: None, extension: Extension::None, statistics: false };
+        let selector = Selector {
+            matchers,
+            when: When::default(),
+            range: None,
+            extension: Extension::None,
+            statistics: false,
+            named: name.is_some(),
+        };
         Ok(Expr::new(Node::Select(selector), Type::Vector, self.span(start)))
     }
 
