@@ -19,6 +19,7 @@ mod print;
 mod select;
 mod table;
 mod token;
+mod worker;
 
 pub use answer::{Answer, MatrixRow, ParseError, QueryError, QueryValue, VectorRow};
 pub use engine::{Engine, EngineOptions, Features};

@@ -11,6 +11,7 @@ use crate::{
     notes::{Note, Notes},
     select::{Series, Windows},
     table::{Done, Row, Value, duplicate},
+    worker::{self, Worker},
 };
 use std::{collections::HashSet, sync::Arc};
 
@@ -102,33 +103,33 @@ pub(crate) fn stream(
     let counter = matches!(site.function.name, "rate" | "increase");
     let delayed = run.context.features.delayed_name_removal;
     let mut seen = HashSet::with_capacity(if delayed { 0 } else { all.len() });
-    let mut layout = None;
-    for series in &all {
-        run.alive()?;
-        let mut row = match short(run, series, &windows, &scalars, kernel, &mut layout)? {
+    let make = |worker: &mut Worker<'_>, layout: &mut Option<Layout>, series: &Series| {
+        let mut row = match short(worker, series, &windows, &scalars, kernel, layout)? {
             Some(row) => row,
-            None => one(run, series, &windows, &scalars, kernel, places)?,
+            None => one(worker, series, &windows, &scalars, kernel, places)?,
         };
         if row.is_empty() {
-            continue;
+            return Ok(None);
         }
         if counter && row.present.contains(&true) {
-            counted(run, series, places.0);
+            counted(worker, series, places.0);
         }
         if !kernel.keeps_name {
-            run.unname(&mut row);
+            worker.unname(&mut row);
         }
+        Ok(Some(row))
+    };
+    worker::rows(run, &all, make, &mut |run, row| {
         if !delayed && !seen.insert(row.labels.clone()) {
             return Err(duplicate());
         }
-        sink(run, row)?;
-    }
-    Ok(())
+        sink(run, row)
+    })
 }
 
 /// The row of a series by the kernel's shortcut, where there is one for it.
 fn short(
-    run: &Run<'_>,
+    run: &Worker<'_>,
     series: &Series,
     windows: &Windows,
     scalars: &[Vec<f64>],
@@ -145,7 +146,7 @@ fn short(
 }
 
 /// Says so when the name of a series does not look like a counter's.
-fn counted(run: &mut Run<'_>, series: &Series, place: usize) {
+fn counted(run: &mut Worker<'_>, series: &Series, place: usize) {
     let name = series.labels.metric_name();
     if name.is_empty() {
         return;
@@ -161,7 +162,7 @@ fn counted(run: &mut Run<'_>, series: &Series, place: usize) {
 }
 
 fn one(
-    run: &mut Run<'_>,
+    run: &mut Worker<'_>,
     series: &Series,
     windows: &Windows,
     scalars: &[Vec<f64>],
