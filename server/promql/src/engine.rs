@@ -290,7 +290,8 @@ fn element(row: Row, at: i64) -> Option<VectorRow> {
 }
 
 fn points(row: Row, grid: &Grid) -> MatrixRow {
-    let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+    let count = row.present.iter().filter(|present| **present).count();
+    let (mut floats, mut histograms) = (Vec::with_capacity(count), Vec::new());
     for step in 0..grid.steps {
         match row.get(step) {
             Some(Cell::Float(value)) => floats.push((grid.time(step), value)),

@@ -105,10 +105,15 @@ impl Group {
         let present = row.present.iter().enumerate().filter(|(_, present)| **present).map(|(step, _)| step);
         let cells = &row.cells;
         match op {
-            Aggregator::Sum => present.for_each(|step| {
-                self.n[step] += 1;
-                (self.value[step], self.rest[step]) = add(cells[step], self.value[step], self.rest[step]);
-            }),
+            Aggregator::Sum => {
+                let sums = self.value.iter_mut().zip(&mut self.rest).zip(&mut self.n);
+                for (((sum, rest), n), (cell, present)) in sums.zip(cells.iter().zip(&row.present)) {
+                    if *present {
+                        *n += 1;
+                        (*sum, *rest) = add(*cell, *sum, *rest);
+                    }
+                }
+            }
             Aggregator::Avg => present.for_each(|step| {
                 self.n[step] += 1;
                 match self.n[step] {
