@@ -13,7 +13,7 @@ use std::fmt::Write;
 pub(crate) fn tree(expr: &Expr, out: &mut String) {
     let mut object = Object::new(out);
     match &expr.node {
-        Node::Number(value) => object.kind("numberLiteral").text("val", &json::float(*value)),
+        Node::Number(value, _) => object.kind("numberLiteral").text("val", &json::float(*value)),
         Node::Text(text) => object.kind("stringLiteral").text("val", &text.value),
         Node::Paren(inner) => object.kind("parenExpr").expr("expr", inner),
         Node::Unary { minus, body } => {

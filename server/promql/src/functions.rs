@@ -10,6 +10,7 @@ use crate::{
     table::{Done, Table},
 };
 
+pub(crate) mod column;
 pub(crate) mod window;
 
 macro_rules! families {
@@ -108,7 +109,7 @@ impl Function {
         doc: &'static str,
         kernel: fn(&mut window::Window<'_>) -> window::Result,
     ) -> Self {
-        let kernel = Kernel::Window(window::Kernel { run: kernel, keeps_name: false });
+        let kernel = Kernel::Window(window::Kernel { run: kernel, keeps_name: false, shortcut: None });
         Self::new(name, &[Type::Matrix], Type::Vector, doc, kernel)
     }
 
@@ -118,6 +119,15 @@ impl Function {
 
     const fn between(self, required: usize, max: usize) -> Self {
         Self { required, max, ..self }
+    }
+
+    /// A range function with a shortcut for plain floats.
+    const fn short(self, shortcut: column::Shortcut) -> Self {
+        let kernel = match self.kernel {
+            Kernel::Window(kernel) => Kernel::Window(window::Kernel { shortcut: Some(shortcut), ..kernel }),
+            other => other,
+        };
+        Self { kernel, ..self }
     }
 
     const fn experimental(self) -> Self {

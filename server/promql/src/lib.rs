@@ -19,8 +19,9 @@ mod print;
 mod select;
 mod table;
 mod token;
+mod worker;
 
 pub use answer::{Answer, MatrixRow, ParseError, QueryError, QueryValue, VectorRow};
 pub use engine::{Engine, EngineOptions, Features};
-pub use print::pretty;
 pub use parser::{parse, parse_selector, parse_with};
+pub use print::pretty;
