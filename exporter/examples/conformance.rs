@@ -2,7 +2,7 @@
 //!
 //! The data folder holds `fixtures.tar.gz`, `flags.txt`, `families.tsv`, `skip-samples.regex` and the answers. The
 //! fixtures are unpacked with `tar` into a temporary folder, which becomes the working directory because some labels
-//! hold relative paths. Help texts are not compared. What belongs to a collector that this build does not have is
+//! hold relative paths. Help texts are not compared. At last files are spoiled at random, see `conformance/faults.rs`. What belongs to a collector that this build does not have is
 //! counted as absent and named, not passed over. Prints a line a collector and at last `N passed, M failed`; leaves with
 //! 1 when something failed or nothing was compared.
 
@@ -12,6 +12,11 @@ use exporter::{Collection, Families};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+
+#[path = "conformance/faults.rs"]
+mod faults;
+#[path = "conformance/reference.rs"]
+mod reference;
 
 type Samples = BTreeMap<String, BTreeSet<String>>;
 
@@ -63,6 +68,8 @@ fn main() -> anyhow::Result<ExitCode> {
         total.add(count);
     }
     total.add(pci_names()?);
+    total.add(reference::check(&known(&flags)?)?);
+    total.add(faults::rounds(Path::new("collector/fixtures"), &known(&flags)?)?);
     std::env::set_current_dir(place.path().join("collector"))?;
     total.add(textfile_cases()?);
     total.add(ipvs_labels()?);

@@ -2,7 +2,8 @@
 //!
 //! Nothing is allocated for a sample except the growth of two buffers, and the order of the answer (families by name,
 //! series by label values) is made once at the end by sorting the index. The first arrival of a series wins; a later
-//! one is counted as dropped, and so is a sample whose type differs from the type its family already has.
+//! one is counted as dropped, and so is a sample whose type differs from the type its family already has, or whose name
+//! the text format does not allow.
 
 use exposition::{Family, MetricValue};
 use std::collections::{BTreeSet, HashMap};
@@ -215,6 +216,11 @@ impl Families {
             self.dropped += 1;
             return None;
         }
+        // Some names are made of what a file says, and a file may hold anything.
+        if !is_name(name) {
+            self.dropped += 1;
+            return None;
+        }
         let index = u32::try_from(self.heads.len()).ok()?;
         self.by_name.insert(name.to_owned(), index);
         self.heads.push(Head { name: name.to_owned(), help: help.to_owned(), kind, met: true });
@@ -266,6 +272,12 @@ impl Families {
         self.keys[a.key.0..a.key.1] == self.keys[b.key.0..b.key.1]
             && self.text[a.lines.0..a.named_until] == self.text[b.lines.0..b.named_until]
     }
+}
+
+/// Whether a family can be called so in text format 0.0.4.
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
+    !name.is_empty() && name.bytes().all(allowed) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn sorted_labels<'a>(labels: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -340,6 +352,17 @@ mod tests {
         let (text, dropped) = out.finish();
         assert_eq!(String::from_utf8_lossy(&text), "# HELP a A.\n# TYPE a gauge\na{x=\"1\",y=\"2\"} 1\n");
         assert_eq!(dropped, 2);
+    }
+
+    #[test]
+    fn names_the_format_does_not_allow_are_left_out() {
+        let mut out = Families::new();
+        for name in ["", "1a", "a-b", "a b", "é", "a:b_1"] {
+            out.gauge(name, "", 1.0);
+        }
+        let (text, dropped) = out.finish();
+        assert_eq!(String::from_utf8_lossy(&text), "# HELP a:b_1 \n# TYPE a:b_1 gauge\na:b_1 1\n");
+        assert_eq!(dropped, 5);
     }
 
     #[test]

@@ -100,7 +100,10 @@ impl Service {
         let (text, dropped) = out.finish();
         if dropped > 0 {
             self.errors.inc();
-            tracing::error!(dropped, "samples were left out because the same series or another type came first");
+            tracing::error!(
+                dropped,
+                "samples were left out: the same series or another type came first, or the name is not allowed"
+            );
         }
         text
     }

@@ -21,8 +21,8 @@ const NO_ARP: u16 = 0x40;
 
 fn flags() -> Vec<Flag> {
     vec![
-        Flag::string(INCLUDE, "", "Pattern of the devices to show"),
-        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out"),
+        Flag::string(INCLUDE, "", "Pattern of the devices to show").without_default(),
+        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out").without_default(),
         Flag::boolean(NETLINK, true, "Show the network of this process instead of the one below --path.procfs"),
     ]
 }

@@ -15,11 +15,15 @@ pub(super) const COLLECTOR: Collector = Collector {
 const PATH: &str = "buddyinfo";
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
+    let mut orders = None;
     for line in host.read_proc(PATH)?.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let ["Node", node, "zone", zone, blocks @ ..] = fields.as_slice() else {
             return Err(Failure::form(PATH, format!("line {line:?}")));
         };
+        if *orders.get_or_insert(blocks.len()) != blocks.len() {
+            return Err(Failure::form(PATH, "zones have different numbers of columns"));
+        }
         let node = node.trim_end_matches(',');
         for (order, count) in blocks.iter().enumerate() {
             let (order, count) = (order.to_string(), number(PATH, count)?);

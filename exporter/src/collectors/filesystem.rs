@@ -12,6 +12,7 @@ use cli::Flag;
 use runtime::{Clock, Monotonic};
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,9 +41,11 @@ const MOUNTS_MAX: usize = 65_536;
 fn flags() -> Vec<Flag> {
     vec![
         Flag::string(MOUNTS_EXCLUDE, MOUNTS_EXCLUDED, "Pattern of the mount points to leave out"),
-        Flag::string(MOUNTS_INCLUDE, "", "Pattern of the mount points to show, instead of leaving some out"),
+        Flag::string(MOUNTS_INCLUDE, "", "Pattern of the mount points to show, instead of leaving some out")
+            .without_default(),
         Flag::string(TYPES_EXCLUDE, TYPES_EXCLUDED, "Pattern of the file system types to leave out"),
-        Flag::string(TYPES_INCLUDE, "", "Pattern of the file system types to show, instead of leaving some out"),
+        Flag::string(TYPES_INCLUDE, "", "Pattern of the file system types to show, instead of leaving some out")
+            .without_default(),
         Flag::duration_go(TIMEOUT, "5s", "How long a mount may take to answer").hidden(),
         Flag::int("collector.filesystem.stat-workers", 4, "Accepted; threads are added as needed").hidden(),
     ]
@@ -53,6 +56,7 @@ struct Filesystem {
     types: Filter,
     timeout: Duration,
     dead: Dead,
+    waiting: Waiting,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
@@ -61,6 +65,7 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
         types: settings.filter(TYPES_INCLUDE, TYPES_EXCLUDE)?,
         timeout: settings.parsed.duration(TIMEOUT),
         dead: Dead::default(),
+        waiting: Waiting::default(),
     }))
 }
 
@@ -108,6 +113,7 @@ impl Gather for Filesystem {
             state: Mutex::default(),
             changed: Condvar::new(),
             dead: self.dead.clone(),
+            waiting: self.waiting.clone(),
             stuck: host.stuck().clone(),
         };
         let figures = ask(round, host.clock(), self.timeout);
@@ -120,6 +126,9 @@ impl Gather for Filesystem {
 
 /// Mount points that were given up, with their file system types; a call for each is still out.
 type Dead = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// The helper that has nothing to do.
+type Waiting = Arc<Mutex<Option<SyncSender<Arc<Round>>>>>;
 
 /// How long nothing may move before another thread helps.
 const STALL: Duration = Duration::from_millis(100);
@@ -141,6 +150,7 @@ struct Round {
     state: Mutex<State>,
     changed: Condvar,
     dead: Dead,
+    waiting: Waiting,
     stuck: Arc<Stuck>,
 }
 
@@ -231,17 +241,43 @@ impl State {
     }
 }
 
+/// Gives the round to the helper that waits for one, or to a new one.
 fn start(round: &Arc<Round>, clock: &Clock) -> bool {
+    let waiting = locked(&round.waiting).take();
+    if waiting.is_some_and(|helper| helper.send(round.clone()).is_ok()) {
+        return true;
+    }
     let (round, clock) = (round.clone(), clock.clone());
-    std::thread::Builder::new().name("statfs".to_owned()).spawn(move || help(&round, &clock)).is_ok()
+    std::thread::Builder::new().name("statfs".to_owned()).spawn(move || serve(round, &clock)).is_ok()
 }
 
-fn help(round: &Round, clock: &Clock) {
+/// A helper's life: one round after the other, until it is given up or another helper waits already.
+fn serve(mut round: Arc<Round>, clock: &Clock) {
+    while help(&round, clock) {
+        let (sender, receiver) = sync_channel(1);
+        {
+            let mut waiting = locked(&round.waiting);
+            if waiting.is_some() {
+                return;
+            }
+            *waiting = Some(sender);
+        }
+        // Without the round, so that the end of the collector ends the wait.
+        drop(round);
+        match receiver.recv() {
+            Ok(next) => round = next,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Takes questions until there are none; false when this helper was given up meanwhile.
+fn help(round: &Round, clock: &Clock) -> bool {
     loop {
         let mut state = locked(&round.state);
         let Some(index) = state.take() else {
             state.threads = state.threads.saturating_sub(1);
-            return;
+            return true;
         };
         state.begun[index] = Some(clock.now());
         drop(state);
@@ -252,7 +288,7 @@ fn help(round: &Round, clock: &Clock) {
             // This mount was given up, and now it answers again.
             locked(&round.dead).remove(&question.point);
             round.stuck.remove();
-            return;
+            return false;
         }
         state.answers[index] = Some(figures);
         state.open -= 1;
@@ -392,6 +428,7 @@ mod tests {
             state: Mutex::default(),
             changed: Condvar::new(),
             dead: dead.clone(),
+            waiting: Waiting::default(),
             stuck: stuck.clone(),
         }
     }

@@ -6,7 +6,7 @@
 use super::{Collector, no_flags};
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 pub(super) const COLLECTOR: Collector = Collector {
     name: "mountstats",
@@ -111,32 +111,31 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     let text = host.read_proc(PATH)?;
     let mounts = parse(&text)?;
     let addresses = host.read_proc("self/mountinfo")?;
-    let addresses: Vec<&str> = addresses.lines().map(address).collect();
+    let addresses: Vec<&str> = addresses.lines().map(address).collect::<Result<_, _>>()?;
     let mut seen = HashSet::new();
     for mount in mounts {
-        let protocol = mount.transports.first().map_or("", |(protocol, _)| *protocol);
         let address = addresses.get(mount.position).copied().unwrap_or("");
-        let labels =
-            [("export", mount.export), ("protocol", protocol), ("mountaddr", address), ("mountpoint", mount.point)];
-        let help = "Where an export is mounted.";
-        out.sample(Kind::Gauge, &format!("{PREFIX}mountpoint_info"), help, &labels, 1.0);
-        if seen.insert((mount.export, protocol, address)) {
-            show(&mount, &[labels[0], labels[1], labels[2]], out);
+        // Connections by several protocols show the mount once for each of them.
+        let protocols: BTreeSet<&str> = mount.transports.iter().map(|(protocol, _)| *protocol).collect();
+        for protocol in protocols {
+            let labels =
+                [("export", mount.export), ("protocol", protocol), ("mountaddr", address), ("mountpoint", mount.point)];
+            let help = "Where an export is mounted.";
+            out.sample(Kind::Gauge, &format!("{PREFIX}mountpoint_info"), help, &labels, 1.0);
+            if seen.insert((mount.export, protocol, address)) {
+                show(&mount, &[labels[0], labels[1], labels[2]], out);
+            }
         }
     }
     Ok(())
 }
 
 /// The option `addr` of a line of mountinfo.
-fn address(line: &str) -> &str {
-    let options = line.split_once(" - ").map_or("", |(_, rest)| rest);
-    options
-        .split_whitespace()
-        .nth(2)
-        .unwrap_or("")
-        .split(',')
-        .find_map(|option| option.strip_prefix("addr="))
-        .unwrap_or("")
+fn address(line: &str) -> Result<&str, Failure> {
+    let wrong = || Failure::form("self/mountinfo", format!("line {line:?}"));
+    let (_, rest) = line.split_once(" - ").ok_or_else(wrong)?;
+    let options = rest.split_whitespace().nth(2).unwrap_or("");
+    Ok(options.split(',').find_map(|option| option.strip_prefix("addr=")).unwrap_or(""))
 }
 
 fn show(mount: &Mount<'_>, base: &[(&str, &str); 3], out: &mut Families) {

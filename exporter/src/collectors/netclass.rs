@@ -8,7 +8,7 @@
 use super::{Collector, Filter, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
 use crate::generic::{Generic, HEAD};
-use crate::host::{Failure, Host, read_at};
+use crate::host::{Failure, Host, read_at, to_number};
 use crate::links::{self, FIGURES, Link};
 use crate::netlink::{attributes, attributes_after, text as text_of, u32_at};
 use cli::Flag;
@@ -77,7 +77,7 @@ impl Gather for Netclass {
         }
         let names = host.sys_list(FOLDER).map_err(Failure::absent_is_no_data)?;
         for device in names.iter().filter(|name| !self.filter.ignores(name)) {
-            if host.sys(&format!("{FOLDER}/{device}")).is_dir() {
+            if host.is_device(&format!("{FOLDER}/{device}")) {
                 self.device(host, device, out)?;
             }
         }
@@ -127,7 +127,7 @@ impl Netclass {
         if let Some(speed) = number(host, device, "speed")?
             && (speed >= 0.0 || !self.ignore_invalid_speed)
         {
-            set(Kind::Gauge, "speed_bytes", (speed as i64 * 1_000_000 / 8) as f64);
+            set(Kind::Gauge, "speed_bytes", ((speed as i64).saturating_mul(1_000_000) / 8) as f64);
         }
         let address = text(host, device, "address")?;
         let broadcast = text(host, device, "broadcast")?;
@@ -247,7 +247,7 @@ fn show_figures(link: &Link, out: &mut Families) {
 
 fn number(host: &Host, device: &str, attribute: &str) -> Result<Option<f64>, Failure> {
     let path = format!("{FOLDER}/{device}/{attribute}");
-    match host.sys_number(&path) {
+    match host.device_value(&path).and_then(|text| to_number(&text)) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
         other => optional(host, &path, other),
     }
@@ -255,7 +255,7 @@ fn number(host: &Host, device: &str, attribute: &str) -> Result<Option<f64>, Fai
 
 fn text(host: &Host, device: &str, attribute: &str) -> Result<String, Failure> {
     let path = format!("{FOLDER}/{device}/{attribute}");
-    Ok(optional(host, &path, host.sys_value(&path))?.unwrap_or_default())
+    Ok(optional(host, &path, host.device_value(&path))?.unwrap_or_default())
 }
 
 fn optional<T>(host: &Host, path: &str, result: io::Result<T>) -> Result<Option<T>, Failure> {

@@ -77,8 +77,8 @@ const SUMS: [(&str, &[&str]); 17] = [
 
 fn flags() -> Vec<Flag> {
     vec![
-        Flag::string(INCLUDE, "", "Pattern of the devices to show"),
-        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out"),
+        Flag::string(INCLUDE, "", "Pattern of the devices to show").without_default(),
+        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out").without_default(),
         Flag::boolean(NETLINK, true, "Show the network of this process instead of the one below --path.procfs"),
         Flag::boolean(ADDRESSES, false, "Show the addresses of the devices"),
         Flag::boolean(DETAILED, false, "Show every figure under the kernel's name for it"),

@@ -140,6 +140,10 @@ impl Table {
             let mut words = line.split_whitespace();
             let Some(name) = words.next() else { continue };
             let numbers = words.map(|word| number(path, word)).collect::<Result<Vec<f64>, Failure>>()?;
+            // A line of methods begins with how many there are.
+            if name.starts_with("proc") && numbers.first().is_none_or(|count| *count != (numbers.len() - 1) as f64) {
+                return Err(Failure::form(path, format!("line {name} has not as many numbers as it says")));
+            }
             lines.push((name.to_owned(), numbers));
         }
         Ok(Table(lines))
@@ -176,5 +180,7 @@ mod tests {
         }
         assert!(Tree::new().failure("nfs").contains("no data"));
         assert!(Tree::new().file("proc/net/rpc/nfs", "net x\n").failure("nfs").contains("not a number"));
+        assert!(Tree::new().file("proc/net/rpc/nfs", "proc3 2 8\n").failure("nfs").contains("as many"));
+        assert!(Tree::new().file("proc/net/rpc/nfs", "proc3\n").failure("nfs").contains("as many"));
     }
 }

@@ -31,8 +31,8 @@ const STATS2_QUEUE: u16 = 3;
 fn flags() -> Vec<Flag> {
     vec![
         Flag::string(FIXTURES, "", "Folder with a results.json to show instead of the kernel's answer"),
-        Flag::string(INCLUDE, "", "Pattern of the devices to show"),
-        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out"),
+        Flag::string(INCLUDE, "", "Pattern of the devices to show").without_default(),
+        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out").without_default(),
     ]
 }
 

@@ -17,7 +17,12 @@ const VECTORS: [&str; 10] =
     ["HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU"];
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    for line in host.read_proc(PATH)?.lines() {
+    let text = host.read_proc(PATH)?;
+    let mut lines = text.lines();
+    if lines.next().is_none() {
+        return Err(Failure::form(PATH, "the file is empty"));
+    }
+    for line in lines {
         let Some((vector, counts)) = line.split_once(':') else { continue };
         let vector = vector.trim();
         if !VECTORS.contains(&vector) {

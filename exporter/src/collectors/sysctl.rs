@@ -52,7 +52,10 @@ impl Gather for Sysctl {
             show_numbers(host, setting, out)?;
         }
         for setting in &self.texts {
-            for (index, value) in host.read_proc(&setting.path())?.split_whitespace().enumerate() {
+            if !setting.keys.is_empty() {
+                return Err(Failure::form(&setting.path(), format!("--{INFO} takes no keys")));
+            }
+            for (index, value) in words(&setting.path(), &host.read_proc(&setting.path())?)?.iter().enumerate() {
                 let index = index.to_string();
                 let labels = [("name", setting.name.as_str()), ("value", value), ("index", index.as_str())];
                 out.sample(Kind::Gauge, "node_sysctl_info", "A kernel setting as text.", &labels, 1.0);
@@ -62,18 +65,24 @@ impl Gather for Sysctl {
     }
 }
 
+/// The words of a file, at least one.
+fn words<'a>(path: &str, text: &'a str) -> Result<Vec<&'a str>, Failure> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if words.is_empty() { Err(Failure::form(path, "the setting is empty")) } else { Ok(words) }
+}
+
 fn show_numbers(host: &Host, setting: &Setting, out: &mut Families) -> Result<(), Failure> {
     let path = setting.path();
-    let text = host.read_proc(&path)?;
     let mut values = Vec::new();
-    for word in text.split_whitespace() {
+    for word in words(&path, &host.read_proc(&path)?)? {
         let value = word.parse::<i64>().map_err(|_| Failure::form(&path, format!("{word:?} is not a number")))?;
         values.push(value as f64);
     }
     let family = format!("node_sysctl_{}", sanitize(&setting.name));
     let help = format!("The kernel setting {}.", setting.name);
     if !setting.keys.is_empty() {
-        if setting.keys.len() != values.len() {
+        // One value needs no key, and upstream refuses it.
+        if setting.keys.len() != values.len() || values.len() == 1 {
             let what = format!("{} values for {} keys of --{INCLUDE}", values.len(), setting.keys.len());
             return Err(Failure::form(&path, what));
         }
@@ -106,5 +115,7 @@ mod tests {
         assert!(samples(&["--collector.sysctl.include-info=a"]).contains("{index=\"1\",name=\"a\",value=\"y\"} 1\n"));
         assert_eq!(samples(&["--collector.sysctl.include=fs.file-nr:a,b"]), "");
         assert_eq!(samples(&["--collector.sysctl.include=a"]), "");
+        assert_eq!(samples(&["--collector.sysctl.include-info=a:b,c"]), "");
+        assert!(super::words("a", " \n").is_err());
     }
 }

@@ -55,7 +55,11 @@ impl Gather for Tapestats {
                 continue;
             }
             for (file, kind, name, factor, help) in FILES {
-                let value = host.sys_figure(&format!("{FOLDER}/{device}/stats/{file}"))? * factor;
+                let path = format!("{FOLDER}/{device}/stats/{file}");
+                let value = match host.sys_figure(&path) {
+                    Err(failure) if failure.is_absent() => 0.0,
+                    other => other? * factor,
+                };
                 out.sample(*kind, name, help, &[("device", &device)], value);
             }
         }

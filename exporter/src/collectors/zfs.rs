@@ -33,7 +33,7 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     for (file, prefix) in FILES {
         // Which files there are depends on the version.
         let Some(text) = optional(host, &format!("{FOLDER}/{file}"))? else { continue };
-        for (key, value) in entries(&text) {
+        for (key, value) in entries(file, &text)? {
             let family = format!("{prefix}_{}", key.replace('-', "_"));
             let value = number(file, value)?;
             out.sample(Kind::Untyped, &family, &format!("The key {key} of {file}."), &[], value);
@@ -54,13 +54,16 @@ fn optional(host: &Host, path: &str) -> Result<Option<String>, Failure> {
 }
 
 /// Keys and values of whole numbers, after the heading.
-fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = text.lines().skip_while(|line| !line.split_whitespace().eq(["name", "type", "data"])).skip(1);
-    lines.filter_map(|line| {
+fn entries<'a>(path: &str, text: &'a str) -> Result<impl Iterator<Item = (&'a str, &'a str)>, Failure> {
+    let mut lines = text.lines();
+    if !lines.any(|line| line.split_whitespace().eq(["name", "type", "data"])) {
+        return Err(Failure::form(path, "no heading of name, type and data"));
+    }
+    Ok(lines.filter_map(|line| {
         let mut fields = line.split_whitespace();
         let (key, kind, value) = (fields.next()?, fields.next()?, fields.next()?);
         NUMBERS.contains(&kind).then_some((key, value))
-    })
+    }))
 }
 
 fn show_pool(host: &Host, pool: &str, out: &mut Families) -> Result<(), Failure> {
@@ -91,9 +94,8 @@ fn show_pool(host: &Host, pool: &str, out: &mut Families) -> Result<(), Failure>
 
 fn show_transfers(pool: &str, path: &str, text: &str, out: &mut Families) -> Result<(), Failure> {
     let mut lines = text.lines().skip_while(|line| !line.trim_start().starts_with("nread"));
-    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
-        return Err(Failure::form(path, "no line of names and no line of values"));
-    };
+    // A pool that is going away may have an empty file.
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return Ok(()) };
     for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
         let help = format!("The column {name} of a pool.");
         let value = number(path, value)?;
@@ -109,7 +111,7 @@ fn show_dataset(pool: &str, path: &str, text: &str, out: &mut Families) -> Resul
         Some(rest.split_once(char::is_whitespace)?.1.trim_start())
     });
     let Some(name) = name else { return Err(Failure::form(path, "no dataset_name")) };
-    for (key, value) in entries(text) {
+    for (key, value) in entries(path, text)? {
         let labels = [("zpool", pool), ("dataset", name)];
         let help = format!("The key {key} of a dataset.");
         let family = format!("node_zfs_zpool_dataset_{}", key.replace('-', "_"));
@@ -143,5 +145,6 @@ mod tests {
         }
         assert!(!samples.contains("text"), "{samples}");
         assert!(Tree::new().failure("zfs").contains("no data"));
+        assert!(Tree::new().file("proc/spl/kstat/zfs/fm", "junk\n").failure("zfs").contains("heading"));
     }
 }

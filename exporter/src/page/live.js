@@ -172,7 +172,7 @@ function memorySection({ families }) {
   add("in use", field("MemTotal") - field("MemAvailable"), field("MemTotal"));
   add("page cache", field("Cached") + field("Buffers"), field("MemTotal"));
   add("swap", field("SwapTotal") - field("SwapFree"), field("SwapTotal"));
-  return section("Memory", table("Memory", ["what", "size", ""], rows));
+  return section("Memory", table("What it is used for", ["what", "size", ""], rows));
 }
 
 function disksSection(now) {
@@ -192,9 +192,11 @@ function disksSection(now) {
     const busy = of("io_time_seconds_total");
     return [device, bytes(of("read_bytes_total"), "B/s"), bytes(of("written_bytes_total"), "B/s"), percent(busy)];
   });
+  const mounts = table("File systems", ["mount point", "type", "used", ""], systems);
+  mounts.className = "paths";
   return section(
     "Disks",
-    table("File systems", ["mount point", "type", "used", ""], systems),
+    mounts,
     table("Devices", ["device", "reads", "writes", "busy"], devices),
   );
 }
@@ -206,7 +208,7 @@ function networkSection(now) {
     const bad = errors.includes(null) ? "–" : errors.reduce((all, value) => all + value, 0).toFixed(1);
     return [device, bytes(of("receive_bytes"), "B/s"), bytes(of("transmit_bytes"), "B/s"), bad];
   });
-  return section("Network", table("Network devices", ["device", "received", "sent", "errors and drops in a second"], rows));
+  return section("Network", table("Devices", ["device", "received", "sent", "errors, drops/s"], rows));
 }
 
 function collectorsSection({ families, reports }) {
@@ -227,7 +229,7 @@ function collectorsSection({ families, reports }) {
   if (absent.length > 0) {
     const details = element("details");
     const rows = absent.map(([collector, error]) => [collector, error.slice("no data: ".length)]);
-    details.append(element("summary", `${absent.length} collectors find nothing on this host`));
+    details.append(element("summary", `Collectors that find nothing on this host: ${absent.length}`));
     details.append(table("Collectors without data", ["collector", "why"], rows));
     details.open = view.querySelector("details")?.open || false;
     nodes.push(details);

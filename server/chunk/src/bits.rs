@@ -9,11 +9,28 @@ pub trait Sink {
 }
 
 /// Bits appended to a byte vector.
-#[derive(Debug, Default)]
-pub(crate) struct Writer {
+#[derive(Clone, Debug, Default)]
+pub struct Writer {
     pub(crate) bytes: Vec<u8>,
     /// Bits used of the last byte; 0 is "none is begun".
     used: u32,
+}
+
+impl Writer {
+    /// Goes on behind bytes that were written before; `used` is what [`Writer::used`] said then.
+    pub fn resume(bytes: Vec<u8>, used: u8) -> Self {
+        Self { bytes, used: u32::from(used % 8) }
+    }
+
+    /// Bits used of the last byte; 0 is all of them.
+    pub fn used(&self) -> u8 {
+        self.used as u8
+    }
+
+    /// What was written, the last byte filled up with zeros.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Sink for Writer {
@@ -21,6 +38,10 @@ impl Sink for Writer {
         let mut left = count;
         while left > 0 {
             if self.used == 0 {
+                // Small steps: a head has a million of these, most of them done growing.
+                if self.bytes.len() == self.bytes.capacity() {
+                    self.bytes.reserve_exact((self.bytes.len() / 4).clamp(8, 64));
+                }
                 self.bytes.push(0);
             }
             let take = left.min(8 - self.used);

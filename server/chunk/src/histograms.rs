@@ -47,11 +47,15 @@ fn same_layout(a: &FloatHistogram, b: &FloatHistogram) -> bool {
 const INTEGER: u8 = 1;
 const GAUGE: u8 = 2;
 const LAYOUT: u8 = 4;
+/// The hint on counter resets: whether it is known, and what it is.
+const RESET_KNOWN: u8 = 8;
+const RESET: u8 = 16;
 
 fn put_one(histogram: &FloatHistogram, last: &FloatHistogram, out: &mut Vec<u8>) {
     let layout = !same_layout(histogram, last);
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    out.push(flag(histogram.integer, INTEGER) | flag(histogram.gauge, GAUGE) | flag(layout, LAYOUT));
+    let hint = flag(histogram.reset.is_some(), RESET_KNOWN) | flag(histogram.reset == Some(true), RESET);
+    out.push(flag(histogram.integer, INTEGER) | flag(histogram.gauge, GAUGE) | flag(layout, LAYOUT) | hint);
     if layout {
         varint::put_signed(i64::from(histogram.schema), out);
         put_float(histogram.zero_threshold, out);
@@ -87,6 +91,7 @@ fn take_one(bytes: &mut &[u8], last: &FloatHistogram) -> Result<FloatHistogram, 
         (take_layout(bytes)?, FloatHistogram::default())
     };
     (histogram.integer, histogram.gauge) = (flags & INTEGER != 0, flags & GAUGE != 0);
+    histogram.reset = (flags & RESET_KNOWN != 0).then_some(flags & RESET != 0);
     histogram.sum = take_float(bytes)?;
     histogram.zero_count = take_counted(bytes, base.zero_count)?;
     histogram.count = take_counted(bytes, base.count)?;
@@ -177,6 +182,7 @@ mod tests {
         }
         histogram.integer = rng.chance(80);
         histogram.gauge = rng.chance(10);
+        histogram.reset = [None, Some(true), Some(false)][rng.below(3)];
         histogram.sum =
             if rng.chance(5) { f64::from_bits(0x7ff0_0000_0000_0002) } else { rng.below(1000) as f64 / 7.0 };
         histogram.count += rng.below(100) as f64;

@@ -10,7 +10,7 @@ use crate::{
     bits::{Reader, put_count, put_signed, take_count, take_signed},
 };
 
-pub use crate::bits::Sink;
+pub use crate::bits::{Sink, Writer};
 
 /// What the encoder must know of the samples before.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,6 +27,34 @@ pub struct State {
     pub count: u16,
     /// How many of them, at the end, went on evenly and are not in the bytes.
     pub repeats: u16,
+}
+
+impl State {
+    /// The state of a new chunk of the same series: it knows the last sample and has none itself.
+    pub fn next_chunk(&self) -> Self {
+        Self { time: self.time, value: self.value, ..Self::default() }
+    }
+
+    /// The state as numbers, for a snapshot.
+    pub fn parts(&self) -> [i64; 8] {
+        let Self { time, value, step, delta, leading, width, count, repeats } = *self;
+        [time, value as i64, step, delta, i64::from(leading), i64::from(width), i64::from(count), i64::from(repeats)]
+    }
+
+    /// What [`State::parts`] gave.
+    ///
+    /// # Errors
+    /// [`Damaged`] for numbers that no state has.
+    pub fn of_parts([time, value, step, delta, leading, width, count, repeats]: [i64; 8]) -> Result<Self, Damaged> {
+        let small = |number: i64| u8::try_from(number).map_err(|_| Damaged);
+        let short = |number: i64| u16::try_from(number).map_err(|_| Damaged);
+        let (leading, width) = (small(leading)?, small(width)?);
+        let (count, repeats) = (short(count)?, short(repeats)?);
+        if leading > 31 || leading + width > 64 || repeats > count || (repeats == count && count > 0) {
+            return Err(Damaged);
+        }
+        Ok(Self { time, value: value as u64, step, delta, leading, width, count, repeats })
+    }
 }
 
 /// The whole number that has exactly these bits, when differences of such numbers cannot overflow.
@@ -164,7 +192,6 @@ fn take_value(reader: &mut Reader<'_>, state: &mut State) -> Result<(), Damaged>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bits::Writer;
     use testkit::Rng;
 
     fn encode(samples: &[(i64, f64)]) -> (Vec<u8>, State) {
@@ -198,6 +225,20 @@ mod tests {
         check(&[(i64::MIN, 1.0), (i64::MAX, 2.0), (0, 3.0)]);
         check(&[]);
         check(&[(5, f64::NAN)]);
+    }
+
+    #[test]
+    fn a_stream_goes_on_after_a_restart() {
+        let samples = regular((0..100).map(|i| f64::from(i * i % 13) * 0.5));
+        let (bytes, whole) = encode(&samples);
+        for cut in [1, 2, 17, 99] {
+            let (mut writer, mut state) = (Writer::default(), State::default());
+            samples[..cut].iter().for_each(|(time, value)| state.push(&mut writer, *time, *value));
+            let mut state = State::of_parts(state.parts()).expect("a state");
+            let mut writer = Writer::resume(writer.bytes().to_vec(), writer.used());
+            samples[cut..].iter().for_each(|(time, value)| state.push(&mut writer, *time, *value));
+            assert_eq!((writer.bytes(), state), (&bytes[..], whole));
+        }
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn xor(values: &[f64]) -> Vec<u8> {
 }
 
 fn take_xor(bytes: &mut &[u8], count: usize) -> Result<Vec<f64>, Damaged> {
-    let length = varint::take_count(bytes, bytes.len())?;
+    let length = varint::take_length(bytes)?;
     let mut reader = Reader::new(varint::take_bytes(bytes, length)?);
     // A value has a bit at least.
     let mut values = Vec::with_capacity(count.min(length.saturating_mul(8)));

@@ -52,6 +52,15 @@ pub fn take_count(bytes: &mut &[u8], max: usize) -> Result<usize, Damaged> {
     usize::try_from(take(bytes)?).ok().filter(|count| *count <= max).ok_or(Damaged)
 }
 
+/// Takes a length, or a count of things that have a byte each at least: not more than what follows.
+///
+/// # Errors
+/// As [`take`], and above the bound.
+pub fn take_length(bytes: &mut &[u8]) -> Result<usize, Damaged> {
+    let length = take(bytes)?;
+    usize::try_from(length).ok().filter(|length| *length <= bytes.len()).ok_or(Damaged)
+}
+
 /// Takes so many bytes off the front.
 ///
 /// # Errors

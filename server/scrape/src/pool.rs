@@ -2,10 +2,11 @@
 
 use crate::{
     ActiveTarget, Counters, DroppedTarget, Loop, ScrapeConfig, TargetsView,
-    fetch::{Http, client},
+    fetch::{Bodies, Http},
     runner::{Orders, Progress, Runner, Shared},
     target::{self, Sorted, Spec},
 };
+use client::ProxyEnvironment;
 use discovery::Group;
 use model::{Labels, Metadata};
 use parking_lot::Mutex;
@@ -54,7 +55,8 @@ struct Running {
 }
 
 impl Scraper {
-    /// No targets yet. `seed` differs between servers of a pair, so that they scrape at different times.
+    /// No targets yet. `seed` differs between servers of a pair, so that they scrape at different times; `proxies` is for
+    /// jobs that take their proxy from the environment.
     pub fn new(
         storage: Arc<dyn Storage>,
         clock: Clock,
@@ -62,6 +64,7 @@ impl Scraper {
         shutdown: &Shutdown,
         counters: &Counters,
         seed: u64,
+        proxies: ProxyEnvironment,
     ) -> Self {
         let shared = Shared {
             storage,
@@ -70,6 +73,8 @@ impl Scraper {
             shutdown: shutdown.clone(),
             counters: counters.clone(),
             seed,
+            proxies,
+            bodies: Bodies::default(),
         };
         Self { shared: Arc::new(shared), pools: Mutex::default() }
     }
@@ -87,12 +92,12 @@ impl Scraper {
                 Some(pool) => {
                     self.shared.counters.reloads.inc();
                     pool.config = Arc::new(config);
-                    pool.http = client();
+                    pool.http = Http::new(&pool.config, &self.shared);
                     pool.sync(&self.shared);
                 }
                 None => {
                     self.shared.counters.pools.inc();
-                    let mut pool = Pool::new(config);
+                    let mut pool = Pool::new(config, &self.shared);
                     pool.sync(&self.shared);
                     pools.insert(name, pool);
                 }
@@ -143,10 +148,10 @@ impl Scraper {
 }
 
 impl Pool {
-    fn new(config: ScrapeConfig) -> Self {
+    fn new(config: ScrapeConfig, shared: &Shared) -> Self {
         Self {
+            http: Http::new(&config, shared),
             config: Arc::new(config),
-            http: client(),
             found: BTreeMap::new(),
             targets: HashMap::new(),
             order: Vec::new(),

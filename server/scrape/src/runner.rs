@@ -2,10 +2,11 @@
 
 use crate::{
     Counters, Failure, Loop, Outcome, ScrapeConfig,
-    fetch::{Http, fetch},
+    fetch::{Bodies, Http},
     schedule,
     target::{Health, Spec},
 };
+use client::ProxyEnvironment;
 use model::Timestamp;
 use parking_lot::Mutex;
 use runtime::{Clock, Monotonic, Shutdown, Tasks};
@@ -25,6 +26,9 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Makes two servers scrape at different times.
     pub(crate) seed: u64,
+    /// Where jobs that ask for it find their proxy.
+    pub(crate) proxies: ProxyEnvironment,
+    pub(crate) bodies: Bodies,
 }
 
 /// What the pool tells a running target.
@@ -113,17 +117,19 @@ impl Runner {
         let clock = self.shared.clock.clone();
         let at = Timestamp(schedule::aligned(ideal_ms, clock.unix_ms(), order.spec.interval.as_std()));
         let began = clock.now();
+        let mut body = self.shared.bodies.take();
         let fetched = tokio::select! {
             biased;
             () = self.shared.shutdown.wait() => return false,
-            fetched = get(&clock, order) => fetched,
+            fetched = get(order, &mut body) => fetched,
         };
         let seconds = (clock.now() - began).as_secs_f64();
-        let large = fetched.as_ref().is_ok_and(|(body, _)| body.len() > INLINE_BYTES_MAX);
+        let large = body.len() > INLINE_BYTES_MAX;
         let (this, url) = (self.clone(), order.spec.url.clone());
         let work = move || {
-            let body = fetched.as_ref().map(|(body, format)| (body.as_slice(), *format)).map_err(Clone::clone);
-            let outcome = this.samples.lock().ingest(at, seconds, body, &*this.shared.storage);
+            let fetched = fetched.map(|format| (body.as_slice(), format));
+            let outcome = this.samples.lock().ingest(at, seconds, fetched, &*this.shared.storage);
+            this.shared.bodies.give(body);
             this.note(&url, at, seconds, &outcome);
         };
         if large {
@@ -170,14 +176,12 @@ impl Runner {
     }
 }
 
-async fn get(clock: &Clock, order: &Orders) -> Result<(Vec<u8>, exposition::Format), Failure> {
-    if let Some(why) = &order.barred {
-        return Err(Failure::new(why.clone()));
+/// Fetches into `body`.
+async fn get(order: &Orders, body: &mut Vec<u8>) -> Result<exposition::Format, Failure> {
+    match &order.barred {
+        Some(why) => Err(Failure::new(why.clone())),
+        None => order.http.fetch(&order.spec.url, &order.config, order.spec.timeout.as_std(), body).await,
     }
-    let timeout = order.spec.timeout.as_std();
-    let work = fetch(&order.http, &order.spec.url, &order.config, timeout.as_secs_f64());
-    let late = |_| Err(Failure::new(format!("Get {:?}: context deadline exceeded", order.spec.url)));
-    clock.timeout(timeout, work).await.unwrap_or_else(late)
 }
 
 fn millis(span: Duration) -> i64 {

@@ -13,6 +13,10 @@ pub struct ScrapeConfig {
     pub interval: Duration,
     /// Time a scrape may take.
     pub timeout: Duration,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// How targets are called.
+    pub http: client::HttpConfig,
     /// Path of the metrics.
     pub metrics_path: String,
     /// Whether exposed labels win over the target's.
@@ -179,7 +183,7 @@ fn before_relabelling(config: &ScrapeConfig, group: &Labels, target: &Labels) ->
         ("__scrape_interval__", config.interval.to_string()),
         ("__scrape_timeout__", config.timeout.to_string()),
         ("__metrics_path__", config.metrics_path.clone()),
-        ("__scheme__", "http".to_owned()),
+        ("__scheme__", config.scheme.clone()),
     ];
     for (name, value) in own {
         if labels.get(name).is_empty() {
@@ -213,8 +217,9 @@ fn finish(config: &ScrapeConfig, discovered: Labels, labels: &mut Builder) -> Re
     if timeout > interval {
         return Err(format!("scrape timeout cannot be greater than scrape interval ({timeout} > {interval})"));
     }
-    if labels.get("__scheme__") != "http" {
-        return Err(format!("scheme {:?} is not built in narthex yet", labels.get("__scheme__")));
+    let scheme = labels.get("__scheme__");
+    if !matches!(scheme, "http" | "https") {
+        return Err(format!("unsupported scheme {scheme:?}; it is http or https"));
     }
     let url = url(config, &address, labels);
     if labels.get("instance").is_empty() {
@@ -234,7 +239,7 @@ fn url(config: &ScrapeConfig, address: &str, labels: &Builder) -> String {
     }
     let path = labels.get("__metrics_path__");
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let mut url = format!("http://{address}{slash}{path}");
+    let mut url = format!("{}://{address}{slash}{path}", labels.get("__scheme__"));
     let mut mark = '?';
     for (name, value) in params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
         url.push(mark);
@@ -258,6 +263,8 @@ pub(crate) mod tests {
             job_name: "j".into(),
             interval: Duration::from_millis(15_000),
             timeout: Duration::from_millis(10_000),
+            scheme: "http".into(),
+            http: client::HttpConfig::default(),
             metrics_path: "/metrics".into(),
             honor_labels: false,
             honor_timestamps: true,
@@ -290,6 +297,10 @@ pub(crate) mod tests {
         assert_eq!(active[0].labels.to_string(), "{dc=\"a\", instance=\"h:1\", job=\"j\"}");
         assert_eq!(active[0].url, "http://h:1/metrics?module=a+b&module=c");
         assert_eq!(active[0].discovered.get("__scrape_interval__"), Some("15s"));
+        one.scheme = "https".into();
+        assert_eq!(targets(&one, &one.groups).active[0].url, "https://h:1/metrics?module=a+b&module=c");
+        one.scheme = "gopher".into();
+        assert!(targets(&one, &one.groups).refused[0].starts_with("unsupported scheme \"gopher\""));
     }
 
     #[test]

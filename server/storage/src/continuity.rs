@@ -7,59 +7,38 @@
 use model::{FloatHistogram, Span, is_stale};
 use std::sync::Arc;
 
-/// How a histogram continues the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Continuity {
-    /// In the same chunk: no reset.
-    Continues,
-    /// The counter restarted.
-    Restarted,
-    /// In a chunk of its own, for another reason.
-    Unknown,
-}
-
 /// The histogram with the hint a reader gets. O(buckets).
-pub(crate) fn hinted(before: Option<&FloatHistogram>, mut histogram: Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+pub fn hinted(before: Option<&FloatHistogram>, mut histogram: Arc<FloatHistogram>) -> Arc<FloatHistogram> {
     if histogram.gauge {
         return histogram;
     }
-    let known = match before.map(|before| continuity(before, &histogram)) {
-        Some(Continuity::Continues) => Some(false),
-        Some(Continuity::Restarted) => Some(true),
-        Some(Continuity::Unknown) => None,
-        None => histogram.reset.filter(|reset| *reset),
-    };
+    // A reset that the sample tells of itself is kept; one that only the counts show is left to the reader, as upstream.
+    let continues = before.is_some_and(|before| continues(before, &histogram));
+    let known = if continues { Some(false) } else { histogram.reset.filter(|reset| *reset) };
     if known != histogram.reset {
         Arc::make_mut(&mut histogram).reset = known;
     }
     histogram
 }
 
-fn continuity(before: &FloatHistogram, now: &FloatHistogram) -> Continuity {
-    if before.gauge {
-        return Continuity::Unknown;
-    }
-    if now.reset == Some(true) {
-        return Continuity::Restarted;
+/// Whether a histogram goes into the chunk of the one before it, so that there was no reset.
+fn continues(before: &FloatHistogram, now: &FloatHistogram) -> bool {
+    if before.gauge || now.reset == Some(true) {
+        return false;
     }
     if is_stale(now.sum) {
-        return Continuity::Continues;
-    }
-    if is_stale(before.sum) {
-        return Continuity::Unknown;
-    }
-    if now.count < before.count {
-        return Continuity::Restarted;
-    }
-    if now.schema != before.schema || now.zero_threshold != before.zero_threshold {
-        return Continuity::Unknown;
+        return true;
     }
     let bounds = now.custom_bounds.len() == before.custom_bounds.len()
         && now.custom_bounds.iter().zip(&before.custom_bounds).all(|(a, b)| a == b);
-    let grown = now.zero_count >= before.zero_count
+    !is_stale(before.sum)
+        && bounds
+        && now.schema == before.schema
+        && now.zero_threshold == before.zero_threshold
+        && now.count >= before.count
+        && now.zero_count >= before.zero_count
         && covers((&before.positive_spans, &before.positive), (&now.positive_spans, &now.positive))
-        && covers((&before.negative_spans, &before.negative), (&now.negative_spans, &now.negative));
-    if bounds && grown { Continuity::Continues } else { Continuity::Restarted }
+        && covers((&before.negative_spans, &before.negative), (&now.negative_spans, &now.negative))
 }
 
 /// Whether every bucket of `before` is in `now` with at least its count.
@@ -101,8 +80,8 @@ mod tests {
         for (now, want) in [
             (histogram(5.0, 0, &[2.0, 3.0]), Some(false)),
             (histogram(6.0, -1, &[2.0, 1.0, 3.0]), Some(false)),
-            (histogram(3.0, 0, &[1.0, 2.0]), Some(true)),
-            (histogram(9.0, 1, &[9.0]), Some(true)),
+            (histogram(3.0, 0, &[1.0, 2.0]), None),
+            (histogram(9.0, 1, &[9.0]), None),
             (FloatHistogram { schema: 1, ..histogram(9.0, 0, &[5.0, 4.0]) }, None),
             (FloatHistogram { reset: Some(true), ..histogram(9.0, 0, &[5.0, 4.0]) }, Some(true)),
             (FloatHistogram { sum: model::stale_nan(), ..FloatHistogram::default() }, Some(false)),

@@ -2,8 +2,7 @@
 //!
 //! Everything is bounded: series by refusing new ones, samples by dropping the oldest. Appends wait in the appender and
 //! enter under one write lock, so a reader sees all of a commit or nothing. Exemplars and metadata are accepted and not
-//! kept, since no reader asks for them yet. Files are left to the snapshot module, and durability between clean stops
-//! to the storage engine behind the same traits.
+//! kept. It serves tests and tools; what must survive the process belongs to the storage engine behind the same traits.
 
 use crate::{
     AppendError, Appender, Columns, Querier, ReadError, SeriesId, SeriesSet, Stats, Storage,

@@ -36,9 +36,12 @@ pub enum BuildError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Certificates or keys written into the configuration cannot be used.
+    /// Certificates, keys or headers written into the section cannot be used.
     #[error("{0}")]
-    Tls(String),
+    Inline(String),
+    /// A header that HTTP cannot carry.
+    #[error("{0} holds a name or value that no header can have")]
+    Header(String),
 }
 
 /// Why a request failed.

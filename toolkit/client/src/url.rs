@@ -19,7 +19,7 @@ pub(crate) struct Address {
 impl Address {
     /// Reads an absolute address; a fragment is dropped.
     pub(crate) fn parse(text: &str) -> Result<Self, Cause> {
-        let shown = masked(text, "***");
+        let shown = hidden(text);
         let whole = text.split('#').next().unwrap_or_default();
         let (user, bare) = split_user(whole);
         let refuse = |error: &dyn std::fmt::Display| Cause::Address(format!("parse {shown:?}: {error}"));
@@ -112,7 +112,12 @@ fn masked(text: &str, mask: &str) -> String {
     }
 }
 
-/// The address with `xxxxx` for a password.
+/// The address with `***` for a password, as errors show it.
+pub(crate) fn hidden(text: &str) -> String {
+    masked(text, "***")
+}
+
+/// The address with `xxxxx` for a password, as configurations show it.
 pub(crate) fn redacted(text: &str) -> String {
     masked(text, "xxxxx")
 }

@@ -144,22 +144,14 @@ fn core(node: &Node) -> &Node {
     match node {
         Node::Capture { sub, .. } => core(sub),
         Node::Concat(subs) => {
-            let mut real = subs.iter().enumerate().filter(|(at, sub)| !at_edge(subs, *at, sub));
-            match (real.next(), real.next()) {
-                (Some((_, only)), None) => core(only),
+            let lead = subs.iter().take_while(|sub| is_start(sub)).count();
+            let tail = subs.iter().rev().take_while(|sub| is_end(sub)).count();
+            match subs.get(lead..subs.len() - tail) {
+                Some([only]) => core(only),
                 _ => node,
             }
         }
         node => node,
-    }
-}
-
-/// Whether a part is an anchor where it always holds: `^` as the first part, `$` as the last.
-fn at_edge(subs: &[Node], at: usize, sub: &Node) -> bool {
-    match sub {
-        Node::Look(Look::Start | Look::StartLF) => at == 0 || subs[..at].iter().all(|n| is_start(n)),
-        Node::Look(Look::End | Look::EndLF) => subs[at..].iter().all(is_end),
-        _ => false,
     }
 }
 

@@ -155,12 +155,13 @@ fn the_deepest_expressions_run_on_a_small_stack() {
 
 #[test]
 fn what_is_large_is_refused() {
-    for pattern in [r"\pL".repeat(20_000), r"(?:\pL{1000}){1}".repeat(40), "(".repeat(2) + &"(a)".repeat(9_000) + "))"]
-    {
+    // Too many bounds of classes; too large a program; too many slots for a program of that size.
+    let groups = format!("{}{}", "(a)".repeat(4_000), r"\pL{100}");
+    for pattern in [r"\pL".repeat(5_000), r"\pL{1000}".into(), groups] {
         let result = Regex::new(&pattern);
-        assert!(result.as_ref().is_err_and(|error| error.code() == ErrorCode::Large), "{:.40}", pattern);
+        assert!(result.as_ref().is_err_and(|error| error.code() == ErrorCode::Large), "{pattern:.40}");
     }
-    assert!(Regex::new(r"\pL{500}").is_ok());
+    assert!(Regex::new(r"\pL{200}").is_ok());
     assert!(Regex::new(r"[^a]{1000}(.{0,1000}x)?").is_ok());
 }
 

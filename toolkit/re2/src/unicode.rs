@@ -1,9 +1,11 @@
 //! Unicode as Go's `unicode` package names it: general categories, their aliases, scripts, and simple case folding.
 //!
-//! The tables are those of regex-syntax. The names are Go's: since version 1.25 it ignores case, spaces, underscores
+//! The tables are those of regex-syntax, brought to Unicode 17 by `newer`. The names are Go's: since version 1.25 it ignores case, spaces, underscores
 //! and hyphens, knows the long names of categories, and knows neither abbreviations of scripts nor other properties.
 
-use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
+mod newer;
+
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
 /// General categories: Go's name, then the long names.
 const CATEGORIES: &[(&str, &[&str])] = &[
@@ -60,6 +62,7 @@ const SCRIPTS: &[&str] = &[
     "bassavah",
     "batak",
     "bengali",
+    "beriaerfe",
     "bhaiksuki",
     "bopomofo",
     "brahmi",
@@ -184,6 +187,7 @@ const SCRIPTS: &[&str] = &[
     "sharada",
     "shavian",
     "siddham",
+    "sidetic",
     "signwriting",
     "sinhala",
     "sogdian",
@@ -198,6 +202,7 @@ const SCRIPTS: &[&str] = &[
     "taile",
     "taitham",
     "taiviet",
+    "taiyo",
     "takri",
     "tamil",
     "tangsa",
@@ -209,6 +214,7 @@ const SCRIPTS: &[&str] = &[
     "tifinagh",
     "tirhuta",
     "todhri",
+    "tolongsiki",
     "toto",
     "tulutigalari",
     "ugaritic",
@@ -249,35 +255,56 @@ const CASED: &[(char, char)] = &[
     ('\u{1e900}', '\u{1e943}'),
 ];
 
-/// The characters of a category, script, `Any`, `ASCII` or `Assigned`.
-pub(crate) fn class(name: &str) -> Option<ClassUnicode> {
+/// The characters of a category, script, `Any`, `ASCII` or `Assigned`, with their other cases if `fold`.
+pub(crate) fn class(name: &str, fold: bool) -> Option<ClassUnicode> {
     let key: String = name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).map(|c| c.to_ascii_lowercase()).collect();
-    match key.as_str() {
-        "any" => return Some(ClassUnicode::new([ClassUnicodeRange::new('\0', char::MAX)])),
-        "ascii" => return Some(ClassUnicode::new([ClassUnicodeRange::new('\0', '\x7f')])),
-        "assigned" => {
-            let mut class = table("gc=cn")?;
+    let category = CATEGORIES.iter().find(|(short, long)| *short == key || long.contains(&key.as_str()));
+    let mut class = match (key.as_str(), category) {
+        ("any", _) => ClassUnicode::new([ClassUnicodeRange::new('\0', char::MAX)]),
+        ("ascii", _) => ClassUnicode::new([ClassUnicodeRange::new('\0', '\x7f')]),
+        ("assigned", _) => {
+            let mut class = in_category("cn");
             class.negate();
-            return Some(class);
+            class
         }
-        // All of it is outside of what a text can hold.
-        "cs" | "surrogate" => return Some(ClassUnicode::empty()),
-        _ => {}
+        (_, Some((short, _))) => in_category(short),
+        (key, None) if SCRIPTS.binary_search(&key).is_ok() => in_script(key),
+        _ => return None,
+    };
+    // Go has no table of other cases for LC, of whose characters only U+0345 would need one.
+    if fold && !matches!(category, Some(("lc", _))) {
+        self::fold(&mut class);
     }
-    let key = key.as_str();
-    match CATEGORIES.iter().find(|(short, long)| *short == key || long.contains(&key)) {
-        Some((short, _)) => table(&format!("gc={short}")),
-        None if SCRIPTS.binary_search(&key).is_ok() => table(&format!("sc={key}")),
-        None => None,
-    }
+    Some(class)
 }
 
-/// A table of regex-syntax, which gives them out through its parser alone.
-fn table(query: &str) -> Option<ClassUnicode> {
-    match regex_syntax::parse(&format!(r"\p{{{query}}}")).ok()?.into_kind() {
-        HirKind::Class(Class::Unicode(class)) => Some(class),
-        HirKind::Class(Class::Bytes(class)) => class.to_unicode_class(),
-        _ => None,
+fn in_category(short: &str) -> ClassUnicode {
+    let mut class = match short {
+        // All of it is outside of what a text can hold.
+        "cs" => ClassUnicode::empty(),
+        short => table(&format!("gc={short}")),
+    };
+    newer::amend_category(short, &mut class);
+    class
+}
+
+fn in_script(name: &str) -> ClassUnicode {
+    let mut class = table(&format!("sc={name}"));
+    newer::amend_script(name, &mut class);
+    class
+}
+
+/// A table of regex-syntax, which gives them out through its parser alone; empty if there is none.
+fn table(query: &str) -> ClassUnicode {
+    match regex_syntax::parse(&format!(r"\p{{{query}}}")).map(Hir::into_kind) {
+        Ok(HirKind::Class(Class::Unicode(class))) => class,
+        Ok(HirKind::Class(Class::Bytes(class))) => class.to_unicode_class().unwrap_or_else(ClassUnicode::empty),
+        // A set of one character becomes a literal.
+        Ok(HirKind::Literal(literal)) => {
+            let text = String::from_utf8_lossy(&literal.0);
+            ClassUnicode::new(text.chars().map(|c| ClassUnicodeRange::new(c, c)))
+        }
+        _ => ClassUnicode::empty(),
     }
 }
 
@@ -287,6 +314,7 @@ pub(crate) fn fold(class: &mut ClassUnicode) {
     cased.intersect(class);
     // It fails only when regex-syntax is built without its table, which a test would show.
     let _ = cased.try_case_fold_simple();
+    newer::fold(class);
     class.union(&cased);
 }
 
@@ -312,6 +340,59 @@ pub(crate) fn is_letter_or_digit(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric();
     }
-    let holds = |query| table(query).is_some_and(|class| class.iter().any(|r| (r.start()..=r.end()).contains(&c)));
-    c.is_alphanumeric() && (holds("gc=l") || holds("gc=nd"))
+    let holds = |short| in_category(short).iter().any(|range| (range.start()..=range.end()).contains(&c));
+    c.is_alphanumeric() && (holds("l") || holds("nd"))
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ranges of a set in planes 0 and 1 without U+0000, as text.
+    fn ranges(class: &ClassUnicode) -> Vec<String> {
+        let clipped =
+            class.iter().map(|range| (range.start().max('\u{1}') as u32, range.end().min('\u{1ffff}') as u32));
+        clipped.filter(|(low, high)| low <= high).map(|(low, high)| format!("{low:x}-{high:x}")).collect()
+    }
+
+    /// FNV-1a.
+    fn hash(text: &str) -> u64 {
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    }
+
+    #[test]
+    fn every_class_is_go_s() {
+        let mut count = 0;
+        for line in include_str!("../testdata/classes.txt").lines() {
+            let [name, length, sum] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let (name, fold) = name.strip_prefix("(?i)").map_or((name, false), |name| (name, true));
+            let have = ranges(&class(name, fold).unwrap_or_else(|| panic!("{name} is unknown")));
+            assert_eq!(have.len().to_string(), length, "ranges of {name}, fold {fold}");
+            assert_eq!(format!("{:016x}", hash(&have.join(" "))), sum, "{name}, fold {fold}");
+            count += 1;
+        }
+        assert_eq!(count, 424);
+    }
+
+    #[test]
+    fn folding_looks_at_every_character_that_has_cases() {
+        for c in '\0'..='\u{2ffff}' {
+            let mut slow = ClassUnicode::new([ClassUnicodeRange::new(c, c)]);
+            let _ = slow.try_case_fold_simple();
+            newer::fold(&mut slow);
+            if slow.iter().map(|range| range.len()).sum::<usize>() > 1 {
+                assert_eq!(orbit(c), slow, "{c:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_compared_loosely() {
+        for name in ["Lu", "lu", "L u", "l-u_", "Uppercase_Letter", "uppercaseletter", "UPPERCASE LETTER"] {
+            assert_eq!(class(name, false), class("Lu", false), "{name}");
+            assert!(class(name, false).is_some(), "{name}");
+        }
+        for name in ["", "X", "Zzzz", "Unknown", "Grek", "sc=Greek", "Alphabetic", "L&", "^Lu", "Lowercase"] {
+            assert_eq!(class(name, false), None, "{name}");
+        }
+    }
 }

@@ -38,10 +38,8 @@ impl Parser<'_> {
             negated = !negated;
             name = rest;
         }
-        let mut class = unicode::class(name).ok_or_else(|| self.error_from(ErrorCode::InvalidCharRange, start))?;
-        if self.flags.fold {
-            unicode::fold(&mut class);
-        }
+        let class = unicode::class(name, self.flags.fold);
+        let mut class = class.ok_or_else(|| self.error_from(ErrorCode::InvalidCharRange, start))?;
         if negated {
             class.negate();
         }
