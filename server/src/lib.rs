@@ -38,9 +38,16 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let path = parsed.str("config.file").to_owned();
     let load = {
         let (path, embedded) = (path.clone(), embedded.map(str::to_owned));
-        move || match &embedded {
-            Some(text) => Config::parse(text, Path::new("built-in configuration")),
-            None => Config::read(Path::new(&path)),
+        let type_and_unit_labels = flags::features(&parsed).type_and_unit_labels;
+        move || {
+            let loaded = match &embedded {
+                Some(text) => Config::parse(text, Path::new("built-in configuration")),
+                None => Config::read(Path::new(&path)),
+            };
+            loaded.map(|mut config| {
+                config.scrape.iter_mut().for_each(|job| job.type_and_unit_labels = type_and_unit_labels);
+                config
+            })
         }
     };
     let config = load().with_context(|| format!("loading config file {path:?}"))?;
