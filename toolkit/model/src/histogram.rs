@@ -1,6 +1,8 @@
 //! Whether a native histogram is one: the checks that upstream makes before it stores a histogram, with its texts.
 //!
 //! Source: `Validate` of upstream's `model/histogram`, and the native histogram specification of its documentation.
+//! Texts and order were compared with the answers of a 3.5 remote write receiver; that release still took any schema
+//! and NaN as a bound, and refused -Inf as the first one, where ours goes with the later ones.
 //! What histograms do with each other belongs to the query engine.
 
 use crate::{FloatHistogram, Span};

@@ -146,6 +146,7 @@ fn the_deepest_expressions_run_on_a_small_stack() {
         assert!(regex.is_match("a") && !regex.is_match("b"));
         let matcher = Expression::matcher(&pattern).expect("within the limit");
         assert_ne!(matcher.shape(), Shape::Anything);
+        assert!(matcher.hir().properties().is_utf8());
     }
     let error = Regex::anchored(&"(".repeat(100_000)).expect_err("unclosed");
     assert_eq!(error.code(), ErrorCode::MissingParen);
