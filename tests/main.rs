@@ -3,3 +3,4 @@
 mod bad_input;
 mod seed;
 mod stack;
+mod web;

@@ -106,3 +106,13 @@ fn limits_and_paths_are_read() {
     assert_eq!(tls.key.file.as_deref(), Some(Path::new("/b.key")));
     assert!(tls.client_ca.file.is_none() && tls.client_ca.is_given());
 }
+
+/// Nesting and references must not cost more than their text.
+#[test]
+fn hostile_texts_are_refused_soon() {
+    let lines = (1..30).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", ")));
+    let laughs = "a0: &a0 x\n".to_owned() + &lines.collect::<String>();
+    for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "&a [*a]".into(), laughs] {
+        assert!(refusal(&text).is_some());
+    }
+}

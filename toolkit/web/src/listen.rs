@@ -74,7 +74,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Bytes of a request's body, however it is read.
     pub body_bytes: usize,
-    /// Connections at once over all listeners; more wait in the kernel.
+    /// Connections at once over all listeners; more wait, one a listener accepted and the rest in the kernel.
     pub connections: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,

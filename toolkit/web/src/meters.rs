@@ -95,7 +95,7 @@ impl Meters {
             accepted: registry.counter("narthex_http_connections_accepted_total", "Connections accepted."),
             held: registry.counter(
                 "narthex_http_connections_held_total",
-                "Times that accepting waited because as many connections were open as are allowed.",
+                "Connections that had to wait because as many were open as are allowed.",
             ),
             accept_failures: registry
                 .counter("narthex_http_accept_failures_total", "Times that the system could not accept a connection."),

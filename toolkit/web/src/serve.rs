@@ -106,18 +106,21 @@ impl Server {
         let shared = &self.shared;
         let mut failing = false;
         loop {
+            // The place comes second: a listener that nobody calls must not keep one from the others.
             let next = async {
-                let place = self.place().await?;
-                Some((place, listener.accept().await))
+                match listener.accept().await {
+                    Ok(stream) => self.place().await.map(|place| Ok((stream, place))),
+                    Err(error) => Some(Err(error)),
+                }
             };
             let next = tokio::select! {
                 biased;
                 () = shared.shutdown.wait() => return,
                 next = next => next,
             };
-            let Some((place, accepted)) = next else { return };
+            let Some(accepted) = next else { return };
             match accepted {
-                Ok(stream) => {
+                Ok((stream, place)) => {
                     failing = false;
                     shared.meters.accepted.inc();
                     let open = Open::new(&shared.meters.open);
@@ -127,7 +130,6 @@ impl Server {
                 // The client left before it was welcomed.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    drop(place);
                     shared.meters.accept_failures.inc();
                     // Once for a row of failures, which may be long.
                     if !std::mem::replace(&mut failing, true) {
@@ -210,6 +212,7 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        // Peers that vanished are found by pings; TCP's own would take longer.
         .keep_alive_interval(limits.body_timeout)
         .keep_alive_timeout(limits.body_timeout);
     let service = shared.site.clone().service(activity);

@@ -101,8 +101,8 @@ async fn connections_beyond_the_cap_wait() {
         .with(hello(), async |address| {
             let mut first = send(address, GET).await;
             assert!(one(&mut first).await.contains("hello"));
-            served.until("narthex_http_connections_held_total", 1.0).await;
             let mut second = send(address, LAST_GET).await;
+            served.until("narthex_http_connections_held_total", 1.0).await;
             let mut byte = [0; 1];
             let early = Clock::system().timeout(Duration::from_millis(50), second.read(&mut byte)).await;
             assert!(early.is_err(), "the second is not served beside the first");
@@ -111,6 +111,24 @@ async fn connections_beyond_the_cap_wait() {
             assert!(rest(&mut second).await.contains("hello"));
         })
         .await;
+}
+
+/// A listener that nobody calls keeps no place from the others.
+#[tokio::test]
+async fn the_cap_is_shared_by_all_listeners() {
+    let mut served = Served::new();
+    served.limits.connections = 1;
+    served.config.addresses = vec!["127.0.0.1:0".into(); 3];
+    let (listeners, _) = served.listen();
+    let addresses = listeners.local_addrs();
+    let client = async {
+        for address in addresses.into_iter().rev() {
+            assert!(ask(address, LAST_GET).await.contains("hello"));
+        }
+        served.shutdown.begin();
+    };
+    let (result, ()) = soon(async { tokio::join!(listeners.serve(hello(), served.options()), client) }).await;
+    result.expect("an orderly end");
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ impl Bound {
             }
             Self::Unix(listener, file) => {
                 listener.set_nonblocking(true)?;
-                Accepting::Unix(tokio::net::UnixListener::from_std(listener)?, file)
+                Accepting::Unix { listener: tokio::net::UnixListener::from_std(listener)?, _file: file }
             }
             Self::Vsock(socket) => {
                 socket.set_nonblocking(true)?;
@@ -187,7 +187,11 @@ fn bind_vsock(port: u32) -> io::Result<Socket> {
 #[derive(Debug)]
 pub(crate) enum Accepting {
     Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener, #[allow(dead_code, reason = "held for its drop")] Option<SocketFile>),
+    /// The file goes when accepting ends.
+    Unix {
+        listener: tokio::net::UnixListener,
+        _file: Option<SocketFile>,
+    },
     /// `ready` is the same socket as the event loop sees it; it is never read.
     Vsock {
         socket: Socket,
@@ -204,7 +208,7 @@ impl Accepting {
                 tune(&stream);
                 Ok(Stream::Tcp(stream))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
             Self::Vsock { socket, ready } => {
                 let (accepted, _) = ready.async_io(Interest::READABLE, || socket.accept()).await?;
                 accepted.set_nonblocking(true)?;
