@@ -224,7 +224,7 @@ struct Global {
     metric_name_validation_scheme: Unbuilt,
     metric_name_escaping_scheme: Unbuilt,
     scrape_native_histograms: Option<bool>,
-    convert_classic_histograms_to_nhcb: Unbuilt,
+    convert_classic_histograms_to_nhcb: Option<bool>,
     always_scrape_classic_histograms: Option<bool>,
     extra_scrape_metrics: Option<bool>,
 }
@@ -260,7 +260,7 @@ struct Job {
     native_histogram_bucket_limit: Unbuilt,
     native_histogram_min_bucket_factor: Unbuilt,
     scrape_native_histograms: Option<bool>,
-    convert_classic_histograms_to_nhcb: Unbuilt,
+    convert_classic_histograms_to_nhcb: Option<bool>,
     always_scrape_classic_histograms: Option<bool>,
     extra_scrape_metrics: Option<bool>,
     aws_sd_configs: Unbuilt,
@@ -442,6 +442,11 @@ fn scrape_config(job: Job, http: HttpConfig, global: &Global, defaults: &Default
             .always_scrape_classic_histograms
             .or(global.always_scrape_classic_histograms)
             .unwrap_or(false),
+        convert_classic_histograms: job
+            .convert_classic_histograms_to_nhcb
+            .or(global.convert_classic_histograms_to_nhcb)
+            .unwrap_or(false),
+        type_and_unit_labels: false,
         keep_dropped_targets: limit(job.keep_dropped_targets, global.keep_dropped_targets),
         job_name: job.job_name,
     })
