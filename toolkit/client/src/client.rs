@@ -341,7 +341,7 @@ fn cause(error: &legacy::Error) -> Cause {
         }
         next = one.source();
     }
-    Cause::Protocol(texts::exchange(error, link(error).as_ref().map(Link::ends)))
+    Cause::Protocol(texts::exchange(error, link(error).as_ref()))
 }
 
 /// Reads the little that a redirect says, so that its connection can be used again.
@@ -387,7 +387,7 @@ async fn receive(
 
 async fn read_all(mut incoming: Incoming, mut reader: Reader<'_>, link: Option<&Link>) -> Result<(), FetchError> {
     while let Some(frame) = incoming.frame().await {
-        let broken = |error| FetchError::Body(Cause::Protocol(texts::exchange(&error, link.map(Link::ends))));
+        let broken = |error| FetchError::Body(Cause::Protocol(texts::exchange(&error, link)));
         let frame = frame.map_err(broken)?;
         if let Some(bytes) = frame.data_ref() {
             reader.push(bytes)?;

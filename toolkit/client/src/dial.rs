@@ -24,7 +24,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -52,6 +52,9 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
+/// Bytes kept of what came first over a connection, for messages.
+const FIRST_MAX: usize = 80;
+
 /// Bytes of a proxy's answer to `CONNECT`.
 const PROXY_HEAD_MAX: usize = 16 << 10;
 
@@ -63,15 +66,31 @@ pub(crate) struct Link(Arc<LinkState>);
 struct LinkState {
     used: AtomicBool,
     ends: String,
+    /// The start of what came first.
+    first: OnceLock<Box<[u8]>>,
 }
 
 impl Link {
     fn new(socket: &TcpStream) -> Self {
-        let ends = match (socket.local_addr(), socket.peer_addr()) {
+        Self::between(match (socket.local_addr(), socket.peer_addr()) {
             (Ok(local), Ok(peer)) => format!("{local}->{peer}"),
             _ => String::new(),
-        };
-        Self(Arc::new(LinkState { used: AtomicBool::new(false), ends }))
+        })
+    }
+
+    fn between(ends: String) -> Self {
+        Self(Arc::new(LinkState { used: AtomicBool::new(false), ends, first: OnceLock::new() }))
+    }
+
+    fn came(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.0.first.get_or_init(|| bytes.iter().take(FIRST_MAX).copied().collect());
+        }
+    }
+
+    /// The start of the first answer, unless answers came before.
+    pub(crate) fn first(&self) -> &[u8] {
+        if self.is_used() { &[] } else { self.0.first.get().map_or(&[], |first| first) }
     }
 
     /// It has brought an answer.
@@ -102,20 +121,17 @@ pub(crate) struct Stream {
     /// Whether requests name the whole address, because a proxy reads them.
     proxied: bool,
     link: Link,
-    /// The first bytes that came, to tell a server that does not speak TLS.
-    first: [u8; 5],
-    seen: usize,
 }
 
 impl Stream {
     fn tcp(socket: TcpStream) -> Self {
         let link = Link::new(&socket);
-        Self { carrier: Carrier::Tcp(socket), proxied: false, link, first: [0; 5], seen: 0 }
+        Self { carrier: Carrier::Tcp(socket), proxied: false, link }
     }
 
     fn tls(stream: TlsStream<Stream>) -> Self {
-        let link = stream.get_ref().0.link.clone();
-        Self { carrier: Carrier::Tls(Box::new(stream)), proxied: false, link, first: [0; 5], seen: 0 }
+        let link = Link::between(stream.get_ref().0.link.ends().to_owned());
+        Self { carrier: Carrier::Tls(Box::new(stream)), proxied: false, link }
     }
 }
 
@@ -127,10 +143,7 @@ impl AsyncRead for Stream {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Carrier::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         };
-        for byte in buf.filled().iter().skip(before).take(this.first.len() - this.seen) {
-            this.first[this.seen] = *byte;
-            this.seen += 1;
-        }
+        this.link.came(buf.filled().get(before..).unwrap_or_default());
         polled
     }
 }
@@ -299,7 +312,7 @@ impl Dialer {
         let work = TlsConnector::from(config).connect(name, stream).into_fallible();
         match self.clock.timeout(HANDSHAKE_MAX, work).await {
             Ok(Ok(stream)) => Ok(Stream::tls(stream)),
-            Ok(Err((_, stream))) if stream.first == *b"HTTP/" => {
+            Ok(Err((_, stream))) if stream.link.first().starts_with(b"HTTP/") => {
                 Err(Cause::Dial("http: server gave HTTP response to HTTPS client".into()))
             }
             Ok(Err((error, stream))) => Err(Cause::Dial(texts::handshake(&error, stream.link.ends()))),
@@ -317,10 +330,7 @@ async fn socks(socket: TcpStream, server: &Server, target: &str) -> Result<Strea
         socks = socks.with_auth(name, password);
     }
     let connected = socks.call(uri(target)?).await;
-    connected.map(|io| Stream::tcp(io.into_inner())).map_err(|error| {
-        let text = error.to_string();
-        refused(text.strip_prefix("SOCKS error: ").unwrap_or(&text))
-    })
+    connected.map(|io| Stream::tcp(io.into_inner())).map_err(|error| refused(&texts::socks(&error.to_string())))
 }
 
 /// Number and text of an answer's first line.

@@ -1,5 +1,6 @@
 //! What went wrong, in the words that users of upstream know: Go's.
 
+use crate::dial::Link;
 use rustls::{AlertDescription, CertificateError, pki_types::ServerName};
 use std::{error::Error, io};
 
@@ -103,8 +104,40 @@ fn alert(alert: AlertDescription) -> String {
     }
 }
 
-/// Why an exchange over an open connection, between these ends, failed.
-pub(crate) fn exchange(error: &(dyn Error + 'static), ends: Option<&str>) -> String {
+/// What hyper-util says of a SOCKS proxy, the proxy's own refusals in Go's words.
+pub(crate) fn socks(text: &str) -> String {
+    let text = text.strip_prefix("SOCKS error: ").unwrap_or(text);
+    let refusal = match text {
+        "general server failure" => "general SOCKS server failure",
+        "connection not allowed" => "connection not allowed by ruleset",
+        "ttl expired" => "TTL expired",
+        "network unreachable"
+        | "host unreachable"
+        | "connection refused"
+        | "command not supported"
+        | "address type not supported" => text,
+        other => return other.to_owned(),
+    };
+    format!("unknown error {refusal}")
+}
+
+/// What is wrong with an answer that began so.
+fn malformed(first: &[u8]) -> String {
+    let line = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+    let Some((version, rest)) = line.split_once(' ') else { return format!("malformed HTTP response {line:?}") };
+    let status = rest.split(' ').next().unwrap_or_default();
+    if status.len() != 3 || !status.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!("malformed HTTP status code {status:?}");
+    }
+    if !version.starts_with("HTTP/") {
+        return format!("malformed HTTP version {version:?}");
+    }
+    "malformed HTTP response".into()
+}
+
+/// Why an exchange over an open connection failed.
+pub(crate) fn exchange(error: &(dyn Error + 'static), link: Option<&Link>) -> String {
     let mut next = Some(error);
     let mut last = String::new();
     while let Some(one) = next {
@@ -113,7 +146,7 @@ pub(crate) fn exchange(error: &(dyn Error + 'static), ends: Option<&str>) -> Str
                 Some(inner) => return tls(inner),
                 None if io.kind() == io::ErrorKind::UnexpectedEof => return "unexpected EOF".into(),
                 None if io.raw_os_error().is_some() => {
-                    return format!("read tcp {}: read: {}", ends.unwrap_or_default(), system(io));
+                    return format!("read tcp {}: read: {}", link.map_or("", Link::ends), system(io));
                 }
                 None if io.to_string().starts_with("Invalid chunk") => return "invalid byte in chunk length".into(),
                 None => {}
@@ -124,7 +157,8 @@ pub(crate) fn exchange(error: &(dyn Error + 'static), ends: Option<&str>) -> Str
                 return "EOF".into();
             }
             if hyper.is_parse() {
-                return "net/http: HTTP/1.x transport connection broken: malformed HTTP response".into();
+                let why = malformed(link.map_or(&[], Link::first));
+                return format!("net/http: HTTP/1.x transport connection broken: {why}");
             }
         }
         last = one.to_string();
@@ -146,6 +180,14 @@ mod tests {
             (104, "connection reset by peer"),
         ] {
             assert_eq!(system(&io::Error::from_raw_os_error(number)), expected);
+        }
+        for (first, expected) in [
+            ("SSH-2.0-OpenSSH\r\n", "malformed HTTP response \"SSH-2.0-OpenSSH\""),
+            ("HTTP/1.1 abc OK\r\n", "malformed HTTP status code \"abc\""),
+            ("RTSP/1.0 200 OK\r\n", "malformed HTTP version \"RTSP/1.0\""),
+            ("HTTP/1.1 200 OK\r\n bad", "malformed HTTP response"),
+        ] {
+            assert_eq!(malformed(first.as_bytes()), expected);
         }
         let unknown = io::Error::other("failed to lookup address information: Name or service not known");
         assert_eq!(lookup("x.invalid", &unknown), "lookup x.invalid: no such host");

@@ -161,7 +161,7 @@ async fn a_signed_assertion_stands_for_a_secret() {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use ring::signature::{RSA_PKCS1_2048_8192_SHA384, UnparsedPublicKey};
 
-    let pem = include_str!("rsa.pem");
+    let pem = include_str!("../../testdata/rsa.pem");
     let key = KeyPair::from_pem(pem).expect("a key");
     let folder = tempfile::tempdir().expect("a folder");
     write(&folder, "key", pem);

@@ -155,7 +155,7 @@ async fn failures_read_as_gos() {
         (
             format!("http://{foreign}/"),
             format!(
-                "Get \"http://{foreign}/\": net/http: HTTP/1.x transport connection broken: malformed HTTP response"
+                "Get \"http://{foreign}/\": net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-OpenSSH\""
             ),
         ),
         ("ftp://x/".to_owned(), "Get \"ftp://x/\": unsupported protocol scheme \"ftp\"".to_owned()),

@@ -81,10 +81,23 @@ async fn proxies_that_refuse_say_why() {
     };
     let foreign = saying(b"SSH-2.0\r\n\r\n").await;
     let mute = saying(b"").await;
+    let refuses = raw(|mut socket, _| async move {
+        let mut greeting = [0; 3];
+        let _ = socket.read_exact(&mut greeting).await;
+        let _ = socket.write_all(b"\x05\x00").await;
+        let _ = socket.write_all(b"\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
     let forbids = saying(b"HTTP/1.1 403 Not For You\r\n\r\n").await;
     for (proxy, url, expected) in [
         (format!("http://{forbids}"), "https://a.invalid/", "Not For You".to_owned()),
         (format!("http://{foreign}"), "https://a.invalid/", "malformed HTTP response \"SSH-2.0\"".to_owned()),
+        (
+            format!("socks5://{refuses}"),
+            "http://a.invalid/",
+            format!("socks connect tcp {refuses}->a.invalid:80: unknown error connection not allowed by ruleset"),
+        ),
         (format!("http://{mute}"), "https://a.invalid/", "unexpected EOF".to_owned()),
         (
             format!("http://{closed}"),
