@@ -1,4 +1,5 @@
 //! Upstream's programs and ours scrape each other; the same series with the same labels must come out on both sides.
+//! With `promql`, both are asked the same generated queries instead.
 
 use anyhow::{Context, Result, bail};
 use std::{
@@ -27,13 +28,22 @@ const OWN: &[&str] =
 
 /// Runs the comparison; needs the binaries of `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
+    let (promql, args) = match args {
+        [first, rest @ ..] if first == "promql" => (true, rest),
+        args => (false, args),
+    };
     let bin = match args {
         [flag, folder] if flag == "--bin" => PathBuf::from(folder),
         [] => PathBuf::from(std::env::var("HOME")?).join(".cache/narthex-peers/root/usr/bin"),
-        _ => bail!("usage: cargo xtask peers [--bin DIR]"),
+        _ => bail!("usage: cargo xtask peers [promql] [--bin DIR]"),
     };
     if !bin.join("prometheus").is_file() {
         bail!("{} has no prometheus; run ../shared/tools/get-peers first", bin.display());
+    }
+    if promql {
+        // Generated queries over the same data, 20,000 of them.
+        let bin = bin.to_string_lossy();
+        return crate::cargo(&["run", "--release", "--quiet", "-p", "promql", "--example", "differential", "--", &bin]);
     }
     crate::cargo(&["build", "--release", "--quiet"])?;
     let ours = crate::root().join("target/release/narthex");
