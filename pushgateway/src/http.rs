@@ -34,6 +34,9 @@ pub(crate) struct Service {
     pub(crate) link_prefix: String,
 }
 
+/// Bytes of a body nobody wants that are read away.
+const UNREAD_MAX: usize = 256 << 10;
+
 /// Answers a request whose route is to be found yet.
 pub(crate) async fn handle(State(service): State<Arc<Service>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -41,7 +44,14 @@ pub(crate) async fn handle(State(service): State<Arc<Service>>, request: Request
         return plain(StatusCode::BAD_REQUEST, "400 Bad Request");
     };
     let method = parts.method.as_str();
-    match service.routes.resolve(method, &path) {
+    let resolved = service.routes.resolve(method, &path);
+    // Only these look at their body.
+    let wanted = matches!(&resolved, Resolved::Serve(Route::Group { .. } | Route::Batch) if method != "DELETE");
+    let (unread, body) = if wanted { (Body::empty(), body) } else { (body, Body::empty()) };
+    // Closing a connection with bytes unread resets it, and the client may never see the answer. Who sends more than
+    // this is reset all the same.
+    let _ = web::body::to_bytes(unread, UNREAD_MAX).await;
+    match resolved {
         Resolved::Serve(route) => service.serve(route, &parts.method, &parts.uri, &parts.headers, body).await,
         Resolved::NotFound => error(StatusCode::NOT_FOUND, "404 page not found"),
         Resolved::Redirect(code, to) => redirect(&parts.method, code, &to, parts.uri.query()),
