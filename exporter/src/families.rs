@@ -2,7 +2,8 @@
 //!
 //! Nothing is allocated for a sample except the growth of two buffers, and the order of the answer (families by name,
 //! series by label values) is made once at the end by sorting the index. The first arrival of a series wins; a later
-//! one is counted as dropped, and so is a sample whose type differs from the type its family already has.
+//! one is counted as dropped, and so is a sample whose type differs from the type its family already has, or whose name
+//! the text format does not allow.
 
 use exposition::{Family, MetricValue};
 use std::collections::{BTreeSet, HashMap};
@@ -39,7 +40,12 @@ struct Head {
     name: String,
     help: String,
     kind: Kind,
+    /// Has been written to since the last reset.
+    met: bool,
 }
+
+/// Heads that are kept although they were not met.
+const HEADS_KEPT: usize = 64;
 
 /// Where one series lies: its lines, the part of them that names it, and its sort key.
 #[derive(Debug)]
@@ -65,6 +71,48 @@ impl Families {
     /// Nothing yet.
     pub fn new() -> Families {
         Families::default()
+    }
+
+    /// Empties it and keeps the buffers. The heads stay too, so that a name met again costs no allocation; they are
+    /// forgotten when most of them were not met.
+    pub(crate) fn reset(&mut self) {
+        let met = self.heads.iter().filter(|head| head.met).count();
+        if self.heads.len() > 2 * met + HEADS_KEPT {
+            self.heads.clear();
+            self.by_name.clear();
+        }
+        for head in &mut self.heads {
+            head.met = false;
+        }
+        self.text.clear();
+        self.keys.clear();
+        self.series.clear();
+        self.dropped = 0;
+    }
+
+    /// Takes over what another answer holds; copies bytes, and looks up a name once a family.
+    pub(crate) fn append(&mut self, other: &Families) {
+        let (text, keys, dropped) = (self.text.len(), self.keys.len(), self.dropped);
+        let map: Vec<Option<u32>> = other
+            .heads
+            .iter()
+            .map(|head| if head.met { self.family(head.kind, &head.name, &head.help) } else { None })
+            .collect();
+        self.text.extend_from_slice(&other.text);
+        self.keys.extend_from_slice(&other.keys);
+        self.dropped = dropped + other.dropped;
+        for series in &other.series {
+            let Some(family) = map.get(series.family as usize).copied().flatten() else {
+                self.dropped += 1;
+                continue;
+            };
+            self.series.push(Series {
+                family,
+                lines: (series.lines.0 + text, series.lines.1 + text),
+                named_until: series.named_until + text,
+                key: (series.key.0 + keys, series.key.1 + keys),
+            });
+        }
     }
 
     /// A gauge without labels.
@@ -155,15 +203,27 @@ impl Families {
 
     fn family(&mut self, kind: Kind, name: &str, help: &str) -> Option<u32> {
         if let Some(&index) = self.by_name.get(name) {
-            if self.heads[index as usize].kind == kind {
+            let head = &mut self.heads[index as usize];
+            if !head.met {
+                (head.met, head.kind) = (true, kind);
+                if head.help != help {
+                    help.clone_into(&mut head.help);
+                }
+            }
+            if head.kind == kind {
                 return Some(index);
             }
             self.dropped += 1;
             return None;
         }
+        // Some names are made of what a file says, and a file may hold anything.
+        if !is_name(name) {
+            self.dropped += 1;
+            return None;
+        }
         let index = u32::try_from(self.heads.len()).ok()?;
         self.by_name.insert(name.to_owned(), index);
-        self.heads.push(Head { name: name.to_owned(), help: help.to_owned(), kind });
+        self.heads.push(Head { name: name.to_owned(), help: help.to_owned(), kind, met: true });
         Some(index)
     }
 
@@ -212,6 +272,12 @@ impl Families {
         self.keys[a.key.0..a.key.1] == self.keys[b.key.0..b.key.1]
             && self.text[a.lines.0..a.named_until] == self.text[b.lines.0..b.named_until]
     }
+}
+
+/// Whether a family can be called so in text format 0.0.4.
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
+    !name.is_empty() && name.bytes().all(allowed) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn sorted_labels<'a>(labels: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -289,9 +355,55 @@ mod tests {
     }
 
     #[test]
+    fn names_the_format_does_not_allow_are_left_out() {
+        let mut out = Families::new();
+        for name in ["", "1a", "a-b", "a b", "é", "a:b_1"] {
+            out.gauge(name, "", 1.0);
+        }
+        let (text, dropped) = out.finish();
+        assert_eq!(String::from_utf8_lossy(&text), "# HELP a:b_1 \n# TYPE a:b_1 gauge\na:b_1 1\n");
+        assert_eq!(dropped, 5);
+    }
+
+    #[test]
     fn label_values_are_escaped() {
         let mut out = Families::new();
         out.sample(Kind::Gauge, "a", "", &[("x", "q\"b\\n\n")], 1.0);
         assert!(text(out).contains("a{x=\"q\\\"b\\\\n\\n\"} 1\n"));
+    }
+
+    #[test]
+    fn buffers_are_used_again() {
+        let mut out = Families::new();
+        out.sample(Kind::Gauge, "b", "Old.", &[], 1.0);
+        out.gauge("a", "A.", 1.0);
+        out.reset();
+        out.sample(Kind::Counter, "b", "New.", &[], 2.0);
+        assert_eq!(text(out), "# HELP b New.\n# TYPE b counter\nb 2\n");
+        let mut out = Families::new();
+        for round in 0..3 {
+            for index in 0..100 {
+                out.gauge(&format!("a{round}_{index}"), "A.", 1.0);
+            }
+            out.reset();
+        }
+        assert!(out.heads.len() <= 200, "names of old rounds are forgotten");
+    }
+
+    #[test]
+    fn an_answer_takes_over_another() {
+        let mut first = Families::new();
+        first.sample(Kind::Gauge, "a", "A.", &[("x", "1")], 1.0);
+        let mut second = Families::new();
+        second.gauge("unused", "U.", 1.0);
+        second.reset();
+        second.sample(Kind::Gauge, "a", "Other.", &[("x", "0")], 2.0);
+        second.sample(Kind::Gauge, "a", "Other.", &[("x", "1")], 3.0);
+        second.sample(Kind::Counter, "b", "B.", &[], 4.0);
+        first.append(&second);
+        assert_eq!(
+            String::from_utf8_lossy(&first.finish().0),
+            "# HELP a A.\n# TYPE a gauge\na{x=\"0\"} 2\na{x=\"1\"} 1\n# HELP b B.\n# TYPE b counter\nb 4\n"
+        );
     }
 }

@@ -3,11 +3,20 @@
 //! [`command`] is the command line, [`run`] serves until the shutdown begins. A collector is one file in `collectors/`
 //! and one line in the list there; [`Collection`] runs them.
 
+mod attributes;
 mod collection;
 mod collectors;
+mod crew;
+#[cfg(feature = "systemd")]
+mod dbus;
 mod families;
 mod flags;
+mod generic;
 mod host;
+mod kept;
+mod links;
+mod netlink;
+mod page;
 mod program;
 mod service;
 #[cfg(test)]

@@ -25,6 +25,18 @@ const SUITES: &[Suite] = &[
         origin: "prometheus/prometheus d15adb9 model/textparse/testdata; prometheus/OpenMetrics 3bb328a tests/testdata/parsers",
     },
     Suite {
+        name: "web",
+        package: "web",
+        folder: "alertmanager/web-config",
+        origin: "prometheus/exporter-toolkit 19a7c2d web/testdata",
+    },
+    Suite {
+        name: "promql",
+        package: "promql",
+        folder: "promql",
+        origin: "prometheus/prometheus d15adb9 promql/promqltest/testdata",
+    },
+    Suite {
         name: "pushgateway",
         package: "pushgateway",
         folder: "pushgateway",

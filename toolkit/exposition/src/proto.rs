@@ -337,7 +337,8 @@ fn timestamp(message: &[u8]) -> Wire<i64> {
             _ => {}
         }
     }
-    Ok(seconds.saturating_mul(1000).saturating_add(i64::from(nanos / 1_000_000)))
+    let exact = i128::from(seconds) * 1000 + i128::from(nanos / 1_000_000);
+    Ok(exact.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
 }
 
 /// An exemplar message.

@@ -27,7 +27,7 @@ pub struct StrictError {
 /// [`StrictError`] with the line.
 pub fn parse_openmetrics(body: &[u8]) -> Result<Vec<Family>, StrictError> {
     let mut reader = Strict { current: None, names: HashSet::new(), families: Vec::new() };
-    let mut lines = OpenMetrics::new(body, false);
+    let mut lines = OpenMetrics::rounding(body);
     let mut builder = Builder::default();
     let mut at = 0;
     // Lines are counted only up to a mistake.

@@ -193,7 +193,7 @@ impl Current {
         let (Some(metric), Some(group)) = (self.metrics.last_mut(), &mut self.group) else { return Ok(()) };
         group.has_count |= suffix.ends_with("count");
         group.has_sum |= suffix.ends_with("sum");
-        let created = (value * 1000.0) as i64;
+        let created = (value * 1000.0).round() as i64;
         match (&mut metric.value, suffix) {
             (MetricValue::Counter { start, .. } | MetricValue::Summary { start, .. }, "_created") => {
                 *start = Some(created);

@@ -280,6 +280,7 @@ impl Reader<'_> {
         }
         let (place, part) = place.ok_or("invalid metric name")?;
         self.families[place].typed = true;
+        self.take_bound(self.families[place].family.kind, &mut bound)?;
         let word = self.until(|byte| is_blank(byte) || byte == b'\n')?;
         let value = parse_float(word).map_err(|_| format!("expected float as value, got {}", quote(word)))?;
         let at = if self.byte()? == b'\n' { None } else { Some(self.time()?) };
@@ -332,11 +333,7 @@ impl Reader<'_> {
         let taken = valid.filter(|name| self.names == Names::Utf8 || is_legacy_label_name(name));
         let Some(name) = taken else { return Err(format!("invalid label name {}", quote(&name))) };
         let kind = place.map_or(MetricType::Unknown, |(place, _)| self.families[place].family.kind);
-        let special = match kind {
-            MetricType::Summary => name == "quantile",
-            MetricType::Histogram | MetricType::GaugeHistogram => name == "le",
-            _ => false,
-        };
+        let special = bound_label(kind) == Some(name);
         if !special && self.labels.pairs().any(|(have, _)| have == name) {
             return Err(format!("duplicate label names for metric {}", self.shown(place)));
         }
@@ -359,8 +356,7 @@ impl Reader<'_> {
             return Err(format!("invalid label value {}", quote(&value)));
         };
         if special {
-            *bound = parse_float(&value)
-                .map_err(|_| format!("expected float as value for '{name}' label, got {}", quote(&value)))?;
+            *bound = parse_bound(name, &value)?;
         } else {
             self.labels.set(name, text);
         }
@@ -369,6 +365,17 @@ impl Reader<'_> {
             return Ok(());
         }
         Err(format!("unexpected end of label value {}", quote(&value)))
+    }
+
+    /// Takes the bound off the labels where the family was named behind it.
+    fn take_bound(&mut self, kind: MetricType, bound: &mut f64) -> Step<()> {
+        let Some(label) = bound_label(kind) else { return Ok(()) };
+        let found = self.labels.pairs().find(|(name, _)| *name == label);
+        if let Some(parsed) = found.map(|(_, value)| parse_bound(label, value.as_bytes())) {
+            *bound = parsed?;
+            self.labels.del(label);
+        }
+        Ok(())
     }
 
     /// Reads a time up to the line feed.
@@ -421,6 +428,19 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
+
+/// The label that is no part of a metric's identity.
+fn bound_label(kind: MetricType) -> Option<&'static str> {
+    match kind {
+        MetricType::Summary => Some("quantile"),
+        MetricType::Histogram | MetricType::GaugeHistogram => Some("le"),
+        _ => None,
+    }
+}
+
+fn parse_bound(label: &str, value: &[u8]) -> Step<f64> {
+    parse_float(value).map_err(|_| format!("expected float as value for '{label}' label, got {}", quote(value)))
 }
 
 /// The error names what may not be negative.

@@ -24,6 +24,8 @@ pub(crate) struct OpenMetrics<'a> {
     exemplar: Option<FoundExemplar>,
     exemplar_labels: Series,
     starts: Option<Starts>,
+    /// Times are rounded to milliseconds; upstream's server cuts them.
+    rounds: bool,
 }
 
 /// The numbers of the exemplar read last; its labels are apart.
@@ -57,7 +59,13 @@ impl<'a> OpenMetrics<'a> {
             exemplar: None,
             exemplar_labels: Series::default(),
             starts: start_timestamps.then(Starts::default),
+            rounds: false,
         }
+    }
+
+    /// A reader that keeps the millisecond nearest to each time.
+    pub(crate) fn rounding(body: &'a [u8]) -> Self {
+        Self { rounds: true, ..Self::new(body, false) }
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
@@ -277,7 +285,7 @@ impl<'a> OpenMetrics<'a> {
             };
             return Err(self.cursor.error(format!("invalid {what} {shown}")));
         }
-        Ok((seconds * 1000.0) as i64)
+        Ok(if self.rounds { (seconds * 1000.0).round() as i64 } else { (seconds * 1000.0) as i64 })
     }
 
     /// The labels, value and time of an exemplar, and the line feed behind them.

@@ -170,6 +170,9 @@ impl<'a> Protobuf<'a> {
         if labels.iter().any(|(name, _)| name.is_empty()) {
             return Err(self.fail("invalid metric name or label names: a label has no name"));
         }
+        if labels.contains(&(METRIC_NAME, "")) {
+            return Err(self.fail("missing metric name (__name__ label)"));
+        }
         let present = || labels.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| *name);
         let mut twice = present().find(|name| *name == METRIC_NAME);
         if twice.is_none() && !labels.windows(2).all(|pair| pair[0].0 < pair[1].0) {
@@ -260,6 +263,9 @@ impl<'a> Protobuf<'a> {
         }
         if let Some((label, text)) = &self.bound {
             labels.set(label, std::str::from_utf8(text).unwrap_or_default());
+        }
+        for (name, _) in self.metric.labels.iter().filter(|(_, value)| value.is_empty()) {
+            labels.del(name);
         }
     }
 

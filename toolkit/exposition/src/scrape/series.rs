@@ -84,7 +84,10 @@ impl Series {
     /// O(labels) when they come in order.
     pub(super) fn check(&self, cursor: &Cursor<'_>) -> Result<(), ParseError> {
         let body = cursor.body;
-        if self.name.is_none_or(Piece::is_empty) {
+        let reserved = |label: &&Label| label.name.of(body) == METRIC_NAME.as_bytes();
+        // A label without value takes away what has its name.
+        let taken = self.labels.iter().filter(reserved).any(|label| label.value.is_empty());
+        if taken || self.name.is_none_or(Piece::is_empty) {
             return Err(cursor.error("missing metric name (__name__ label)".into()));
         }
         let quoted = self.labels.iter().filter(|label| label.name_quoted).map(|label| label.name);
@@ -93,7 +96,6 @@ impl Series {
             return Err(cursor.error(format!("invalid metric name or label names: {}", self.describe(body))));
         }
         let ordered = self.labels.windows(2).all(|pair| pair[0].name.of(body) < pair[1].name.of(body));
-        let reserved = |label: &&Label| label.name.of(body) == METRIC_NAME.as_bytes() && !label.value.is_empty();
         let twice = match self.labels.iter().find(reserved) {
             None if ordered => return Ok(()),
             None => self.repeated(body),

@@ -1,6 +1,7 @@
 //! A family as the messages of `io.prometheus.client`, whatever they are encoded as.
 //!
-//! Source of truth: client_model's metrics.proto; fields are written in the order of their numbers.
+//! Source of truth: client_model's metrics.proto. The binary form orders fields by number, the notation for people as
+//! they are declared, which differs in a few places.
 
 use super::{CUSTOM_BOUNDS, custom_buckets, plain_name};
 use crate::{
@@ -11,6 +12,9 @@ use model::{Exemplar, FloatHistogram, MetricType, Span};
 
 /// Where fields go, by number and name.
 pub(super) trait Sink: Sized {
+    /// Whether fields come in the order of their declaration; else of their numbers.
+    const DECLARED: bool;
+
     fn text(&mut self, number: u32, name: &str, value: &str);
     fn unsigned(&mut self, number: u32, name: &str, value: u64);
     /// int32 or int64.
@@ -64,7 +68,7 @@ fn metric<S: Sink>(sink: &mut S, metric: &Metric, escaping: Escaping) {
             if let Some(one) = one {
                 exemplar(sink, 2, "exemplar", one);
             }
-            time(sink, 3, "start_timestamp", *start);
+            time(sink, 3, "created_timestamp", *start);
         }),
         MetricValue::Summary { count, sum, quantiles, start } => sink.message(4, "summary", |sink| {
             sink.unsigned(1, "sample_count", *count as u64);
@@ -75,16 +79,17 @@ fn metric<S: Sink>(sink: &mut S, metric: &Metric, escaping: Escaping) {
                     sink.double(2, "value", *value);
                 });
             }
-            time(sink, 4, "start_timestamp", *start);
+            time(sink, 4, "created_timestamp", *start);
         }),
         MetricValue::Untyped(value) => sink.message(5, "untyped", |sink| sink.double(1, "value", *value)),
         MetricValue::Histogram(_) => {}
     }
-    if let Some(at) = metric.at {
-        sink.signed(6, "timestamp_ms", at);
-    }
-    if let MetricValue::Histogram(one) = &metric.value {
-        sink.message(7, "histogram", |sink| histogram(sink, one));
+    for early in [!S::DECLARED, S::DECLARED] {
+        match (&metric.value, metric.at) {
+            (_, Some(at)) if early => sink.signed(6, "timestamp_ms", at),
+            (MetricValue::Histogram(one), _) if !early => sink.message(7, "histogram", |sink| histogram(sink, one)),
+            _ => {}
+        }
     }
 }
 
@@ -109,8 +114,13 @@ fn exemplar<S: Sink>(sink: &mut S, number: u32, name: &str, exemplar: &Exemplar)
 fn time<S: Sink>(sink: &mut S, number: u32, name: &str, at: Option<i64>) {
     let Some(at) = at else { return };
     sink.message(number, name, |sink| {
-        sink.signed(1, "seconds", at.div_euclid(1000));
-        sink.signed(2, "nanos", at.rem_euclid(1000) * 1_000_000);
+        for (number, name, value) in
+            [(1, "seconds", at.div_euclid(1000)), (2, "nanos", at.rem_euclid(1000) * 1_000_000)]
+        {
+            if value != 0 {
+                sink.signed(number, name, value);
+            }
+        }
     });
 }
 
@@ -120,43 +130,60 @@ fn histogram<S: Sink>(sink: &mut S, histogram: &Histogram) {
     if !float {
         sink.unsigned(1, "sample_count", histogram.count as u64);
     }
+    let count_float = |sink: &mut S, here: bool| {
+        if float && here {
+            sink.double(4, "sample_count_float", histogram.count);
+        }
+    };
+    count_float(sink, S::DECLARED);
     sink.double(2, "sample_sum", histogram.sum);
     let custom = if histogram.buckets.is_empty() { custom_buckets(histogram) } else { Vec::new() };
     let mut exemplars = histogram.bucket_exemplars.iter().peekable();
     for (i, (bound, count)) in histogram.buckets.iter().chain(&custom).enumerate() {
-        sink.message(3, "bucket", |sink| {
-            let count_whole = whole(*count);
-            if let Some(count) = count_whole {
-                sink.unsigned(1, "cumulative_count", count);
-            }
-            sink.double(2, "upper_bound", *bound);
-            if let Some((_, one)) = exemplars.next_if(|(place, _)| *place == i) {
-                exemplar(sink, 3, "exemplar", one);
-            }
-            if count_whole.is_none() {
-                sink.double(4, "cumulative_count_float", *count);
-            }
-        });
+        let exemplar = exemplars.next_if(|(place, _)| *place == i).map(|(_, exemplar)| exemplar);
+        sink.message(3, "bucket", |sink| bucket(sink, *bound, *count, exemplar));
     }
-    if float {
-        sink.double(4, "sample_count_float", histogram.count);
+    count_float(sink, !S::DECLARED);
+    if S::DECLARED {
+        time(sink, 15, "created_timestamp", histogram.start);
     }
     if let Some(native) = native {
         sides(sink, native);
     }
-    time(sink, 15, "start_timestamp", histogram.start);
+    if !S::DECLARED {
+        time(sink, 15, "created_timestamp", histogram.start);
+    }
     for one in &histogram.exemplars {
         exemplar(sink, 16, "exemplars", one);
     }
+}
+
+fn bucket<S: Sink>(sink: &mut S, bound: f64, count: f64, one: Option<&Exemplar>) {
+    let whole = whole(count);
+    if let Some(count) = whole {
+        sink.unsigned(1, "cumulative_count", count);
+    }
+    let count_float = |sink: &mut S, here: bool| {
+        if whole.is_none() && here {
+            sink.double(4, "cumulative_count_float", count);
+        }
+    };
+    count_float(sink, S::DECLARED);
+    sink.double(2, "upper_bound", bound);
+    if let Some(one) = one {
+        exemplar(sink, 3, "exemplar", one);
+    }
+    count_float(sink, !S::DECLARED);
 }
 
 /// The native part; an empty one is marked by a span without buckets.
 fn sides<S: Sink>(sink: &mut S, native: &FloatHistogram) {
     sink.zigzag(5, "schema", i64::from(native.schema));
     sink.double(6, "zero_threshold", native.zero_threshold);
-    match whole(native.zero_count).filter(|_| native.integer) {
-        Some(count) => sink.unsigned(7, "zero_count", count),
-        None => sink.double(8, "zero_count_float", native.zero_count),
+    if native.integer {
+        sink.unsigned(7, "zero_count", native.zero_count as u64);
+    } else {
+        sink.double(8, "zero_count_float", native.zero_count);
     }
     let spans = |sink: &mut S, number, name, spans: &[Span]| {
         for span in spans {

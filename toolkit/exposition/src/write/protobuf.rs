@@ -37,6 +37,8 @@ impl Wire<'_> {
 }
 
 impl Sink for Wire<'_> {
+    const DECLARED: bool = false;
+
     fn text(&mut self, number: u32, _name: &str, value: &str) {
         self.tag(number, 2);
         self.varint(value.len() as u64);

@@ -47,6 +47,8 @@ impl Notation<'_> {
 }
 
 impl Sink for Notation<'_> {
+    const DECLARED: bool = true;
+
     fn text(&mut self, _number: u32, name: &str, value: &str) {
         self.field(name, |out| quoted(value, out));
     }
