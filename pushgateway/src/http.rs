@@ -182,9 +182,9 @@ impl Service {
         };
         let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let line = uri.to_string().len() + method.as_str().len() + "HTTP/1.1".len();
-        self.gateway.instruments.push_bytes.observe(label, (size + head + line) as f64);
+        self.gateway.instruments.push_bytes.with(&[label]).observe((size + head + line) as f64);
         let took = self.gateway.clock.now() - began;
-        self.gateway.instruments.push_seconds.observe(label, took.as_secs_f64());
+        self.gateway.instruments.push_seconds.with(&[label]).observe(took.as_secs_f64());
         response
     }
 
