@@ -24,9 +24,10 @@ fn main() -> ExitCode {
             let name = name.to_owned();
             service(&name, args.split_off(1))
         }
+        Some("push") => pushgateway::push::main(args.split_off(1)),
         Some("up") => stack::main(args.split_off(1)),
         Some(word) if !word.starts_with('-') && !word.starts_with('@') => {
-            eprintln!("narthex: error: unknown command {word:?}; there are exporter, pushgateway, server and up");
+            eprintln!("narthex: error: unknown command {word:?}; there are exporter, pushgateway, push, server and up");
             ExitCode::from(1)
         }
         _ => stack::main(args),

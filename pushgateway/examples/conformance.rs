@@ -5,25 +5,16 @@
 //! [`HEALTHY`] upstream's scrape fails after a push it refused; ours must answer the same 400 and go on being scraped.
 
 use anyhow::{Context, bail};
-use cli::Outcome;
-use pushgateway::Environment;
-use runtime::{Clock, Shutdown, Tasks};
 use serde::Deserialize;
-use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    process::ExitCode,
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, process::ExitCode};
+use wire::{Answer, PATIENCE, Running};
+
+mod wire;
 
 /// Listed faults of the original, in the README of the data.
 const HEALTHY: [&str; 2] = ["invalid-utf8-label-value", "b64-invalid-utf8"];
 /// Families that say something of the gateway itself.
 const OWN: [&str; 5] = ["go_", "process_", "promhttp_", "pushgateway_", "narthex_"];
-const PATIENCE: Duration = Duration::from_secs(20);
 const DETAILS_MAX: usize = 20;
 
 #[derive(Deserialize)]
@@ -68,12 +59,6 @@ struct Expect {
     help: BTreeMap<String, String>,
     #[serde(default)]
     server_exits: bool,
-}
-
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
 }
 
 fn main() -> ExitCode {
@@ -186,98 +171,11 @@ fn compare_heads(word: &str, want: &BTreeMap<String, String>, text: &str) -> any
     Ok(())
 }
 
-/// A gateway in a thread of its own.
-struct Running {
-    address: SocketAddr,
-    shutdown: Shutdown,
-    ended: mpsc::Receiver<()>,
-}
-
-impl Running {
-    fn start(flags: &[String]) -> anyhow::Result<Self> {
-        let mut args = vec!["--web.listen-address=127.0.0.1:0".to_owned()];
-        args.extend(flags.iter().cloned());
-        let Outcome::Run(parsed) = pushgateway::command().parse(args) else { bail!("flags {flags:?} are not taken") };
-        let (started, address) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
-        let shutdown = Shutdown::new();
-        let stop = shutdown.clone();
-        thread::spawn(move || -> anyhow::Result<()> {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let clock = Clock::system();
-                let env = Environment { clock: clock.clone(), shutdown: stop, tasks: Tasks::new(clock) };
-                let bound = pushgateway::bind(parsed, env).await;
-                started.send(bound.as_ref().map(|bound| bound.addresses()[0]).map_err(|error| format!("{error:#}")))?;
-                bound?.serve().await
-            })?;
-            end.send(())?;
-            Ok(())
-        });
-        let address = address.recv_timeout(PATIENCE).context("the gateway did not start")?;
-        Ok(Self { address: address.map_err(anyhow::Error::msg)?, shutdown, ended })
-    }
-
-    fn stop(self) -> anyhow::Result<()> {
-        self.shutdown.begin();
-        self.ended.recv_timeout(PATIENCE).context("the gateway did not stop")
-    }
-}
-
-/// Sends a request as it stands, its path untouched.
 fn ask(address: SocketAddr, request: &Request) -> anyhow::Result<Answer> {
     let body = match (&request.body, &request.body_base64) {
         (Some(text), _) => text.clone().into_bytes(),
         (None, Some(coded)) => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, coded)?,
         (None, None) => Vec::new(),
     };
-    let mut head = format!("{} {} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n", request.method, request.path);
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if !body.is_empty() || matches!(request.method.as_str(), "PUT" | "POST" | "PATCH") {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-    }
-    head.push_str("\r\n");
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(&body)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    parse(&answer)
-}
-
-fn parse(mut answer: &[u8]) -> anyhow::Result<Answer> {
-    loop {
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("an answer without a head")?;
-        let head = String::from_utf8(answer[..end].to_vec())?;
-        let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status")?.parse()?;
-        answer = &answer[end + 4..];
-        if status == 100 {
-            continue;
-        }
-        let headers: BTreeMap<String, String> = lines
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let chunked = headers.get("transfer-encoding").is_some_and(|value| value == "chunked");
-        let body = if chunked { dechunk(answer)? } else { answer.to_vec() };
-        return Ok(Answer { status, headers, body });
-    }
-}
-
-fn dechunk(mut rest: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    loop {
-        let end = rest.windows(2).position(|two| two == b"\r\n").context("a cut chunk")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end])?, 16)?;
-        let (chunk, after) = rest[end + 2..].split_at_checked(size).context("a cut chunk")?;
-        if size == 0 {
-            return Ok(out);
-        }
-        out.extend_from_slice(chunk);
-        rest = after.strip_prefix(b"\r\n").context("a chunk too long")?;
-    }
+    wire::ask(address, &request.method, &request.path, &request.headers, &body)
 }

@@ -22,6 +22,7 @@ mod own;
 mod packed;
 mod page;
 mod persist;
+pub mod push;
 mod record;
 mod route;
 mod service;

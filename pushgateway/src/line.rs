@@ -50,7 +50,7 @@ pub(crate) fn entry(family: &Family, metric: &Metric, labels: &[(&str, &str)]) -
             for (bound, count) in &histogram.buckets {
                 line("_bucket", Some(("le", *bound)), *count);
             }
-            if histogram.buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+            if histogram.buckets.iter().all(|(bound, _)| *bound != f64::INFINITY) {
                 line("_bucket", Some(("le", f64::INFINITY)), histogram.count);
             }
             line("_sum", None, histogram.sum);
