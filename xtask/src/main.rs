@@ -18,7 +18,8 @@ usage: cargo xtask TASK
   check-lints                      the same without the tests
   tidy                             the import table, file and lint rules
   conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D
-  peers [--bin DIR]                scrape upstream's programs and ours crosswise and compare";
+  peers [--bin DIR]                scrape upstream's programs and ours crosswise and compare
+  peers exporter [--bin DIR]       compare each collector with upstream's on this machine";
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {

@@ -25,15 +25,25 @@ impl Drop for Running {
 const OWN: &[&str] =
     &["go_", "process_", "promhttp_", "node_exporter_build_info", "pushgateway_", "narthex_", "scrape_"];
 
-/// Runs the comparison; needs the binaries of `../shared/tools/get-peers`.
+/// Runs the comparison, or that of the host exporter's collectors alone; needs the binaries of
+/// `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
+    let (exporter_alone, args) = match args {
+        [first, rest @ ..] if first == "exporter" => (true, rest),
+        all => (false, all),
+    };
     let bin = match args {
         [flag, folder] if flag == "--bin" => PathBuf::from(folder),
         [] => PathBuf::from(std::env::var("HOME")?).join(".cache/narthex-peers/root/usr/bin"),
-        _ => bail!("usage: cargo xtask peers [--bin DIR]"),
+        _ => bail!("usage: cargo xtask peers [exporter] [--bin DIR]"),
     };
     if !bin.join("prometheus").is_file() {
         bail!("{} has no prometheus; run ../shared/tools/get-peers first", bin.display());
+    }
+    if exporter_alone {
+        let program = bin.join("prometheus-node-exporter");
+        let program = program.to_string_lossy();
+        return crate::cargo(&["run", "--quiet", "--package", "exporter", "--example", "peer", "--", &program]);
     }
     crate::cargo(&["build", "--release", "--quiet"])?;
     let ours = crate::root().join("target/release/narthex");
