@@ -1,4 +1,5 @@
 //! End to end: the real program on real sockets, port 0 everywhere.
 
 mod bad_input;
+mod seed;
 mod stack;

@@ -1,12 +1,16 @@
 //! The collectors that are switched on, and one pass over some of them.
 
 use crate::collectors::{ALL, Gather, Settings, StartError};
+use crate::crew::{Answer, Crew, Outcome, Work};
 use crate::families::{Families, Kind};
+use crate::flags::DEADLINE;
 use crate::host::{Failure, Host};
 use cli::Parsed;
 use runtime::Clock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A request that names collectors wrongly; the texts are upstream's, scripts look for them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,10 +32,58 @@ struct Running {
     gather: Box<dyn Gather>,
 }
 
-/// Every collector that is on.
-pub struct Collection {
+impl Running {
+    /// One run. A failure or a panic costs only this collector; the answer is why it failed.
+    fn run(&self, host: &Host, out: &mut Families) -> Option<String> {
+        match catch_unwind(AssertUnwindSafe(|| self.gather.gather(host, out))) {
+            Ok(Ok(())) => None,
+            Ok(Err(Failure::NoData(reason))) => {
+                tracing::debug!(name = self.name, reason, "collector returned no data");
+                Some(format!("no data: {reason}"))
+            }
+            Ok(Err(failure)) => {
+                tracing::error!(name = self.name, err = %failure, "collector failed");
+                Some(failure.to_string())
+            }
+            Err(_) => {
+                tracing::error!(name = self.name, "collector panicked");
+                Some("it panicked, which is a bug; the log says where".to_owned())
+            }
+        }
+    }
+}
+
+/// The collectors as the threads of the crew see them.
+struct Collectors {
     host: Host,
     running: Vec<Running>,
+}
+
+impl Work for Arc<Collectors> {
+    fn run(&self, place: usize, outcome: &mut Outcome) {
+        if let Some(running) = self.running.get(place) {
+            outcome.error = running.run(&self.host, &mut outcome.families);
+        }
+    }
+
+    fn name(&self, place: usize) -> &'static str {
+        self.running.get(place).map_or("", |running| running.name)
+    }
+}
+
+/// Every collector that is on.
+pub struct Collection {
+    collectors: Arc<Collectors>,
+    crew: Crew,
+    deadline: Duration,
+}
+
+/// How a collector did the last time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) collector: &'static str,
+    pub(crate) seconds: f64,
+    pub(crate) error: Option<String>,
 }
 
 impl std::fmt::Debug for Collection {
@@ -59,12 +111,19 @@ impl Collection {
                 running.push(Running { name: collector.name, gather: (collector.build)(&settings)? });
             }
         }
-        Ok(Collection { host, running })
+        Ok(Collection::of(host, running, parsed.duration(DEADLINE)))
+    }
+
+    fn of(host: Host, running: Vec<Running>, deadline: Duration) -> Collection {
+        let (clock, places) = (host.clock().clone(), running.len());
+        let collectors = Arc::new(Collectors { host, running });
+        let crew = Crew::new(Box::new(collectors.clone()), places, clock);
+        Collection { collectors, crew, deadline }
     }
 
     /// The names of the collectors that are on.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.running.iter().map(|running| running.name)
+        self.collectors.running.iter().map(|running| running.name)
     }
 
     /// Which collectors a request asks for. Excluding all of them leaves none; upstream serves all then.
@@ -84,45 +143,70 @@ impl Collection {
             let named = |list: &[String]| list.iter().any(|listed| listed == name);
             if collect.is_empty() { !named(exclude) } else { named(collect) }
         };
-        Ok((0..self.running.len()).filter(|index| wanted(self.running[*index].name)).collect())
+        Ok((0..self.collectors.running.len()).filter(|index| wanted(self.collectors.running[*index].name)).collect())
     }
 
-    /// Runs the chosen collectors one after the other. A failure or a panic costs only the collector it is in.
+    /// Runs the chosen collectors one after the other on the calling thread, without a deadline.
     pub fn gather(&self, chosen: &[usize], out: &mut Families) {
-        for running in chosen.iter().filter_map(|index| self.running.get(*index)) {
-            let clock = self.host.clock();
+        let clock = self.collectors.host.clock();
+        for running in chosen.iter().filter_map(|index| self.collectors.running.get(*index)) {
             let start = clock.now();
-            let result = catch_unwind(AssertUnwindSafe(|| running.gather.gather(&self.host, out)));
-            let seconds = (clock.now() - start).as_secs_f64();
-            let success = match result {
-                Ok(Ok(())) => true,
-                Ok(Err(Failure::NoData(reason))) => {
-                    tracing::debug!(name = running.name, reason, "collector returned no data");
-                    false
-                }
-                Ok(Err(failure)) => {
-                    tracing::error!(name = running.name, err = %failure, "collector failed");
-                    false
-                }
-                Err(_) => {
-                    tracing::error!(name = running.name, "collector panicked");
-                    false
-                }
-            };
-            let labels = [("collector", running.name)];
-            let help = "How long a collector took.";
-            out.sample(Kind::Gauge, "node_scrape_collector_duration_seconds", help, &labels, seconds);
-            let (help, success) = ("1 when a collector succeeded.", f64::from(u8::from(success)));
-            out.sample(Kind::Gauge, "node_scrape_collector_success", help, &labels, success);
+            let error = running.run(&self.collectors.host, out);
+            show(running.name, (clock.now() - start).as_secs_f64(), error.is_none(), out);
         }
+    }
+
+    /// Runs the chosen collectors on the crew's threads, or joins runs of other passes, and waits for each until the
+    /// deadline of the flag or `patience`, whichever is earlier. Those that are late count as failed.
+    pub(crate) async fn pass(&self, chosen: &[usize], patience: Option<Duration>, out: &mut Families) {
+        let patience = patience.map_or(self.deadline, |patience| patience.min(self.deadline));
+        let answers = self.crew.pass(chosen, patience).await;
+        for (index, answer) in chosen.iter().zip(answers) {
+            if let Answer::Done(outcome) = &answer {
+                out.append(&outcome.families);
+            }
+            let (seconds, error) = figures(answer);
+            show(self.collectors.name(*index), seconds, error.is_none(), out);
+        }
+    }
+
+    /// How every collector that has run did the last time.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        let report = |(place, running): (usize, &Running)| {
+            let (seconds, error) = figures(self.crew.latest(place)?);
+            Some(Report { collector: running.name, seconds, error })
+        };
+        self.collectors.running.iter().enumerate().filter_map(report).collect()
+    }
+
+    /// Threads that a collector has kept past its deadline.
+    pub(crate) fn stuck(&self) -> usize {
+        self.crew.stuck() + self.collectors.host.stuck().count()
     }
 
     /// What the last pass of one collector failed with.
     #[cfg(test)]
     pub(crate) fn failure(&self, name: &str) -> Option<Failure> {
-        let running = self.running.iter().find(|running| running.name == name)?;
-        running.gather.gather(&self.host, &mut Families::new()).err()
+        let running = self.collectors.running.iter().find(|running| running.name == name)?;
+        running.gather.gather(&self.collectors.host, &mut Families::new()).err()
     }
+}
+
+/// How long a run took, and why it failed.
+fn figures(answer: Answer) -> (f64, Option<String>) {
+    match answer {
+        Answer::Done(outcome) => (outcome.seconds, outcome.error.clone()),
+        Answer::Late(age) => (age.as_secs_f64(), Some("it does not answer, and its thread still waits".to_owned())),
+    }
+}
+
+/// The two figures every collector has.
+fn show(name: &str, seconds: f64, success: bool, out: &mut Families) {
+    let labels = [("collector", name)];
+    let help = "How long a collector took.";
+    out.sample(Kind::Gauge, "node_scrape_collector_duration_seconds", help, &labels, seconds);
+    let (help, success) = ("1 when a collector succeeded.", f64::from(u8::from(success)));
+    out.sample(Kind::Gauge, "node_scrape_collector_success", help, &labels, success);
 }
 
 #[cfg(test)]
@@ -215,5 +299,29 @@ mod tests {
              # HELP node_load15 Load average over fifteen minutes.\n# TYPE node_load15 gauge\nnode_load15 0.39\n\
              # HELP node_load5 Load average over five minutes.\n# TYPE node_load5 gauge\nnode_load5 0.37\n"
         );
+    }
+
+    #[tokio::test]
+    async fn a_pass_says_what_the_calling_thread_would() {
+        let tree = Tree::new().file("proc/loadavg", "0.1 0.2 0.3 1/2 3\n").file("proc/stat", "intr x\n");
+        let collection = tree.start(&[]).expect("start");
+        let chosen = collection.select(&list(&["loadavg", "stat"]), &[]).expect("two");
+        let lines = |out: Families| {
+            let text = String::from_utf8(out.finish().0).expect("text");
+            text.lines().filter(|line| !line.contains("duration_seconds{")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (mut alone, mut passed) = (Families::new(), Families::new());
+        collection.gather(&chosen, &mut alone);
+        collection.pass(&chosen, None, &mut passed).await;
+        assert_eq!(lines(alone), lines(passed));
+        let reports = collection.reports();
+        assert_eq!(reports[0].error, None);
+        assert!(reports[1].error.as_ref().is_some_and(|error| error.contains("stat")), "{reports:?}");
+        for _ in 0..3 {
+            let mut again = Families::new();
+            collection.pass(&chosen, Some(Duration::from_secs(60)), &mut again).await;
+            assert!(String::from_utf8_lossy(&again.finish().0).contains("node_load1 0.1\n"));
+        }
+        assert_eq!(collection.stuck(), 0);
     }
 }

@@ -40,7 +40,12 @@ struct Head {
     name: String,
     help: String,
     kind: Kind,
+    /// Has been written to since the last reset.
+    met: bool,
 }
+
+/// Heads that are kept although they were not met.
+const HEADS_KEPT: usize = 64;
 
 /// Where one series lies: its lines, the part of them that names it, and its sort key.
 #[derive(Debug)]
@@ -66,6 +71,48 @@ impl Families {
     /// Nothing yet.
     pub fn new() -> Families {
         Families::default()
+    }
+
+    /// Empties it and keeps the buffers. The heads stay too, so that a name met again costs no allocation; they are
+    /// forgotten when most of them were not met.
+    pub(crate) fn reset(&mut self) {
+        let met = self.heads.iter().filter(|head| head.met).count();
+        if self.heads.len() > 2 * met + HEADS_KEPT {
+            self.heads.clear();
+            self.by_name.clear();
+        }
+        for head in &mut self.heads {
+            head.met = false;
+        }
+        self.text.clear();
+        self.keys.clear();
+        self.series.clear();
+        self.dropped = 0;
+    }
+
+    /// Takes over what another answer holds; copies bytes, and looks up a name once a family.
+    pub(crate) fn append(&mut self, other: &Families) {
+        let (text, keys, dropped) = (self.text.len(), self.keys.len(), self.dropped);
+        let map: Vec<Option<u32>> = other
+            .heads
+            .iter()
+            .map(|head| if head.met { self.family(head.kind, &head.name, &head.help) } else { None })
+            .collect();
+        self.text.extend_from_slice(&other.text);
+        self.keys.extend_from_slice(&other.keys);
+        self.dropped = dropped + other.dropped;
+        for series in &other.series {
+            let Some(family) = map.get(series.family as usize).copied().flatten() else {
+                self.dropped += 1;
+                continue;
+            };
+            self.series.push(Series {
+                family,
+                lines: (series.lines.0 + text, series.lines.1 + text),
+                named_until: series.named_until + text,
+                key: (series.key.0 + keys, series.key.1 + keys),
+            });
+        }
     }
 
     /// A gauge without labels.
@@ -115,7 +162,7 @@ impl Families {
     /// A metric of several lines: one for each bound, then sum and count.
     fn block(&mut self, kind: Kind, family: &Family, value: &MetricValue, labels: &[(&str, &str)]) {
         let (suffix, bound_name, mut bounds, sum, count) = match value {
-            MetricValue::Summary { count, sum, quantiles } => ("", "quantile", quantiles.clone(), *sum, *count),
+            MetricValue::Summary { count, sum, quantiles, .. } => ("", "quantile", quantiles.clone(), *sum, *count),
             MetricValue::Histogram(whole) => ("_bucket", "le", whole.buckets.clone(), whole.sum, whole.count),
             _ => return,
         };
@@ -156,7 +203,14 @@ impl Families {
 
     fn family(&mut self, kind: Kind, name: &str, help: &str) -> Option<u32> {
         if let Some(&index) = self.by_name.get(name) {
-            if self.heads[index as usize].kind == kind {
+            let head = &mut self.heads[index as usize];
+            if !head.met {
+                (head.met, head.kind) = (true, kind);
+                if head.help != help {
+                    help.clone_into(&mut head.help);
+                }
+            }
+            if head.kind == kind {
                 return Some(index);
             }
             self.dropped += 1;
@@ -169,7 +223,7 @@ impl Families {
         }
         let index = u32::try_from(self.heads.len()).ok()?;
         self.by_name.insert(name.to_owned(), index);
-        self.heads.push(Head { name: name.to_owned(), help: help.to_owned(), kind });
+        self.heads.push(Head { name: name.to_owned(), help: help.to_owned(), kind, met: true });
         Some(index)
     }
 
@@ -316,5 +370,40 @@ mod tests {
         let mut out = Families::new();
         out.sample(Kind::Gauge, "a", "", &[("x", "q\"b\\n\n")], 1.0);
         assert!(text(out).contains("a{x=\"q\\\"b\\\\n\\n\"} 1\n"));
+    }
+
+    #[test]
+    fn buffers_are_used_again() {
+        let mut out = Families::new();
+        out.sample(Kind::Gauge, "b", "Old.", &[], 1.0);
+        out.gauge("a", "A.", 1.0);
+        out.reset();
+        out.sample(Kind::Counter, "b", "New.", &[], 2.0);
+        assert_eq!(text(out), "# HELP b New.\n# TYPE b counter\nb 2\n");
+        let mut out = Families::new();
+        for round in 0..3 {
+            for index in 0..100 {
+                out.gauge(&format!("a{round}_{index}"), "A.", 1.0);
+            }
+            out.reset();
+        }
+        assert!(out.heads.len() <= 200, "names of old rounds are forgotten");
+    }
+
+    #[test]
+    fn an_answer_takes_over_another() {
+        let mut first = Families::new();
+        first.sample(Kind::Gauge, "a", "A.", &[("x", "1")], 1.0);
+        let mut second = Families::new();
+        second.gauge("unused", "U.", 1.0);
+        second.reset();
+        second.sample(Kind::Gauge, "a", "Other.", &[("x", "0")], 2.0);
+        second.sample(Kind::Gauge, "a", "Other.", &[("x", "1")], 3.0);
+        second.sample(Kind::Counter, "b", "B.", &[], 4.0);
+        first.append(&second);
+        assert_eq!(
+            String::from_utf8_lossy(&first.finish().0),
+            "# HELP a A.\n# TYPE a gauge\na{x=\"0\"} 2\na{x=\"1\"} 1\n# HELP b B.\n# TYPE b counter\nb 4\n"
+        );
     }
 }

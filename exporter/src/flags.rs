@@ -3,6 +3,10 @@
 use crate::collectors::ALL;
 use cli::{Command, Flag};
 
+/// How long a scrape waits for a collector. No healthy host needs so long; a scraper that says how long it waits itself
+/// gets its answer in time for that.
+pub(crate) const DEADLINE: &str = "collector.deadline";
+
 /// The whole command line of the exporter.
 pub fn command() -> Command {
     let mut command = Command::new("node_exporter", "Shows what this machine's kernel says, as metrics.")
@@ -10,6 +14,7 @@ pub fn command() -> Command {
         .flag(Flag::boolean("web.disable-exporter-metrics", false, "Leave out metrics about the exporter itself"))
         .flag(Flag::int("web.max-requests", 40, "Most scrapes at the same time, 0 for no limit"))
         .flag(Flag::boolean("collector.disable-defaults", false, "Turn off every collector that is not named"))
+        .flag(Flag::duration_go(DEADLINE, "30s", "How long a collector may take; a late one counts as failed"))
         .flag(Flag::int("runtime.gomaxprocs", 1, "Worker threads").env("GOMAXPROCS"))
         .web_flags(":9100")
         .log_flags()

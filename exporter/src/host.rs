@@ -4,14 +4,20 @@
 //! attribute of sysfs is read with one `read` of at most 128 bytes and never again, because some drivers answer a
 //! second read with EAGAIN for ever.
 
+use crate::kept::Kept;
 use runtime::Clock;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// No file of procfs that a collector reads is longer than this.
 const PROC_BYTES_MAX: u64 = 16 << 20;
 const SYS_BYTES_MAX: usize = 128;
+/// Where sysfs has names that are never given to another object while the old one is there.
+const SYS_KEPT: [&str; 5] =
+    ["devices/system/", "class/hwmon/", "class/power_supply/", "class/powercap/", "class/thermal/"];
 
 /// Why a collector did not finish. Samples written before stay in the answer.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,28 @@ impl Failure {
     }
 }
 
+/// Helper threads of collectors that wait for a call that does not return.
+#[derive(Debug, Default)]
+pub(crate) struct Stuck(AtomicUsize);
+
+impl Stuck {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more is left behind.
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One came back.
+    pub(crate) fn remove(&self) {
+        // The closure declines only when the count is zero already.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+    }
+}
+
 /// Path prefixes and the clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
@@ -76,6 +104,8 @@ pub(crate) struct Host {
     root: PathBuf,
     udev: Option<PathBuf>,
     clock: Clock,
+    stuck: Arc<Stuck>,
+    kept: Arc<Kept>,
 }
 
 impl Host {
@@ -83,12 +113,25 @@ impl Host {
     pub(crate) fn new(proc: &str, sys: &str, root: &str, udev: &str, clock: Clock) -> Host {
         let udev = PathBuf::from(udev);
         let udev = udev.is_dir().then_some(udev);
-        Host { proc: proc.into(), sys: sys.into(), root: root.into(), udev, clock }
+        Host {
+            proc: proc.into(),
+            sys: sys.into(),
+            root: root.into(),
+            udev,
+            clock,
+            stuck: Arc::default(),
+            kept: Arc::new(Kept::new()),
+        }
     }
 
     /// The clock.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Helper threads that wait for a call that does not return.
+    pub(crate) fn stuck(&self) -> &Arc<Stuck> {
+        &self.stuck
     }
 
     /// A path below procfs.
@@ -129,9 +172,16 @@ impl Host {
             .collect()
     }
 
-    /// A whole file of procfs.
+    /// A whole file of procfs. Files that do not belong to one process stay open.
     pub(crate) fn read_proc(&self, path: &str) -> Result<String, Failure> {
-        read_at(&self.proc(path))
+        let full = self.proc(path);
+        if path.starts_with(|first: char| first.is_ascii_digit()) || path.starts_with("self/") {
+            return read_at(&full);
+        }
+        match self.kept.read(path, &full, PROC_BYTES_MAX) {
+            Ok(bytes) => Ok(into_text(bytes)),
+            Err(source) => Err(Failure::Read { path: full, source }),
+        }
     }
 
     /// The number a small file of procfs holds.
@@ -143,18 +193,30 @@ impl Host {
     /// One attribute of sysfs, trimmed.
     pub(crate) fn sys_value(&self, path: &str) -> io::Result<String> {
         let mut buffer = [0u8; SYS_BYTES_MAX];
-        let length = File::open(self.sys(path))?.read(&mut buffer)?;
-        Ok(text_of(&buffer[..length]).trim().to_owned())
+        let length = if SYS_KEPT.iter().any(|prefix| path.starts_with(prefix)) {
+            self.kept.read_once(path, &self.sys(path), &mut buffer)?
+        } else {
+            File::open(self.sys(path))?.read(&mut buffer)?
+        };
+        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+    }
+
+    /// Whether a path of sysfs is a device's folder. Asked before [`Host::device_value`], because what is open below a
+    /// folder belongs to the device that had its name before, if that was another one.
+    pub(crate) fn is_device(&self, folder: &str) -> bool {
+        self.kept.check_folder(folder, &self.sys(folder))
+    }
+
+    /// One attribute below a folder that [`Host::is_device`] has looked at, trimmed.
+    pub(crate) fn device_value(&self, path: &str) -> io::Result<String> {
+        let mut buffer = [0u8; SYS_BYTES_MAX];
+        let length = self.kept.read_once(path, &self.sys(path), &mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
     }
 
     /// One attribute of sysfs as a number, decimal or with `0x`.
     pub(crate) fn sys_number(&self, path: &str) -> io::Result<f64> {
-        let text = self.sys_value(path)?;
-        let parsed = match text.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok().map(|value| value as f64),
-            None => text.parse::<f64>().ok(),
-        };
-        parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{text:?} is not a number")))
+        to_number(&self.sys_value(path)?)
     }
 
     /// Sorted names of a folder of sysfs.
@@ -182,10 +244,23 @@ pub(crate) fn read_at(path: &Path) -> Result<String, Failure> {
 fn read_bounded(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::with_capacity(4096);
     File::open(path)?.take(PROC_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(match String::from_utf8(bytes) {
+    Ok(into_text(bytes))
+}
+
+fn into_text(bytes: Vec<u8>) -> String {
+    match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => text_of(error.as_bytes()),
-    })
+    }
+}
+
+/// A number of sysfs, decimal or with `0x`.
+pub(crate) fn to_number(text: &str) -> io::Result<f64> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok().map(|value| value as f64),
+        None => text.parse::<f64>().ok(),
+    };
+    parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{text:?} is not a number")))
 }
 
 /// Text out of bytes; one replacement character stands for any number of broken bytes in a row.

@@ -6,9 +6,17 @@
 mod attributes;
 mod collection;
 mod collectors;
+mod crew;
+#[cfg(feature = "systemd")]
+mod dbus;
 mod families;
 mod flags;
+mod generic;
 mod host;
+mod kept;
+mod links;
+mod netlink;
+mod page;
 mod program;
 #[cfg(test)]
 mod reference_tests;

@@ -2,6 +2,7 @@
 
 use crate::{Environment, StartError, command, run};
 use cli::{Outcome, Parsed};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use runtime::{Clock, Shutdown, Tasks};
 use std::process::ExitCode;
 
@@ -40,8 +41,17 @@ pub fn main(args: Vec<String>) -> ExitCode {
 }
 
 fn serve(parsed: Parsed) -> anyhow::Result<()> {
-    let workers = usize::try_from(parsed.int("runtime.gomaxprocs")).unwrap_or(1).clamp(1, WORKERS_MAX);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    raise_file_limit();
+    // One thread serves HTTP as a rule: the collectors have threads of their own, and each hand-over costs.
+    let mut runtime = match usize::try_from(parsed.int("runtime.gomaxprocs")).unwrap_or(1) {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        workers => {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(workers.min(WORKERS_MAX));
+            runtime
+        }
+    };
+    let runtime = runtime.enable_all().build()?;
     let result = runtime.block_on(async {
         let (clock, shutdown) = (Clock::system(), Shutdown::new());
         let tasks = Tasks::new(clock.clone());
@@ -51,4 +61,13 @@ fn serve(parsed: Parsed) -> anyhow::Result<()> {
     // A mount that hangs must not keep the program from ending.
     runtime.shutdown_background();
     result
+}
+
+/// Raises the limit of open files as far as the process may: files of the kernel stay open between scrapes.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }

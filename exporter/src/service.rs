@@ -2,13 +2,16 @@
 
 use crate::collection::{Collection, SelectError};
 use crate::families::Families;
+use crate::page;
 use anyhow::Context;
 use cli::{BuildInfo, Parsed};
-use exposition::{Escaping, Format};
+use exposition::{Escaping, Family, Format, Metric, MetricValue};
 use metrics::{Counter, CounterVec, Gauge, Registry};
+use model::{Labels, MetricType};
 use runtime::{Clock, Shutdown, Tasks};
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use web::Router;
 use web::body::Body;
@@ -17,8 +20,11 @@ use web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE}
 use web::http::{HeaderMap, StatusCode};
 use web::response::Response;
 
-/// Threads that may collect at the same time, whatever `--web.max-requests` says.
-const COLLECTING_MAX: usize = 8;
+/// What a scraper says about how long it waits.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+/// Part of that time that is kept for sending the answer, and the least of it.
+const MARGIN: f64 = 0.05;
+const MARGIN_LEAST: Duration = Duration::from_millis(250);
 
 /// What a program hands to the service.
 #[derive(Debug, Clone)]
@@ -33,14 +39,12 @@ pub struct Environment {
 
 /// Everything a request needs.
 struct Service {
-    collection: Collection,
-    tasks: Tasks,
+    collection: Arc<Collection>,
     /// The exporter's own figures, which `--web.disable-exporter-metrics` leaves out.
     own: Option<Registry>,
     build: Registry,
     places: Option<Semaphore>,
     places_max: i64,
-    collecting: Semaphore,
     requests: CounterVec,
     errors: Counter,
     in_flight: Gauge,
@@ -48,13 +52,21 @@ struct Service {
 
 impl Service {
     fn new(parsed: &Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
-        let collection = Collection::start(parsed, environment.clock.clone())?;
+        let collection = Arc::new(Collection::start(parsed, environment.clock.clone())?);
         for name in collection.names() {
             tracing::info!(collector = name, "enabled collector");
         }
         let (own, build) = (Registry::new(), Registry::new());
         metrics::process_collector(&own, &environment.clock);
         metrics::build_info(&build, "node_exporter");
+        let stuck = collection.clone();
+        own.collect(move |families| {
+            let help = "Threads that wait for a collector past its deadline; it is not started again meanwhile.";
+            let mut family = Family::new("narthex_exporter_stuck_threads", help, MetricType::Gauge);
+            let value = MetricValue::Gauge(stuck.stuck() as f64);
+            family.metrics.push(Metric { labels: Labels::default(), value, at: None });
+            families.push(family);
+        });
         let requests =
             own.counter_vec("promhttp_metric_handler_requests_total", "Scrapes answered, by status code.", &["code"]);
         for code in ["200", "500", "503"] {
@@ -67,22 +79,20 @@ impl Service {
         let places = usize::try_from(places_max).ok().filter(|places| *places > 0);
         Ok(Service {
             collection,
-            tasks: environment.tasks.clone(),
             own: (!parsed.bool("web.disable-exporter-metrics")).then_some(own),
             build,
             places: places.map(|places| Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             places_max,
-            collecting: Semaphore::new(COLLECTING_MAX),
             requests,
             errors: errors.with(&["gathering"]),
             in_flight,
         })
     }
 
-    /// The text of one pass, made on the calling thread.
-    fn collect(&self, chosen: &[usize]) -> Vec<u8> {
+    /// The text of one pass.
+    async fn collect(&self, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
         let mut out = Families::new();
-        self.collection.gather(chosen, &mut out);
+        self.collection.pass(chosen, patience, &mut out).await;
         let registries = self.own.iter().chain([&self.build]);
         for family in registries.flat_map(Registry::gather) {
             out.add(&family);
@@ -127,16 +137,16 @@ async fn scrape(service: &Arc<Service>, query: &str, headers: &HeaderMap) -> Res
         Ok(chosen) => chosen,
         Err(error) => return plain(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let Ok(_turn) = service.collecting.acquire().await else {
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, "the exporter is shutting down\n".to_owned());
-    };
-    let worker = service.clone();
-    let collected = service.tasks.blocking("collection", move || worker.collect(&chosen)).await;
+    let text = service.collect(&chosen, patience(headers)).await;
     drop(place);
-    match collected {
-        Ok(text) => encode(text, headers),
-        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the collection panicked, see the log\n".to_owned()),
-    }
+    encode(text, headers)
+}
+
+/// How long this scraper can wait for the collectors; none when it does not say.
+fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = headers.get(SCRAPE_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
+    let whole = Duration::try_from_secs_f64(seconds).ok().filter(|whole| !whole.is_zero())?;
+    Some(whole - MARGIN_LEAST.max(whole.mul_f64(MARGIN)).min(whole / 2))
 }
 
 fn choose(collection: &Collection, query: &str) -> Result<Vec<usize>, SelectError> {
@@ -229,14 +239,26 @@ fn plain(code: StatusCode, text: String) -> Response {
 fn router(service: Arc<Service>, path: &str) -> Router {
     let mut router = Router::new().route(path, web::routing::any(metrics_page));
     if path != "/" {
-        let page = landing(path);
+        let page = page::landing(path, BuildInfo::current().version);
         router = router.route("/", web::routing::get(move || async move { web::response::Html(page) }));
+        for (route, handler) in [
+            (page::SCRIPT_PATH, web::routing::get(|| async { typed("text/javascript; charset=utf-8", page::SCRIPT) })),
+            (page::COLLECTORS_PATH, web::routing::get(collectors_page)),
+        ] {
+            if route != path {
+                router = router.route(route, handler);
+            }
+        }
     }
     router.fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()) }).with_state(service)
 }
 
-fn landing(path: &str) -> String {
-    web::page::landing("Node Exporter", "Prometheus Node Exporter", BuildInfo::current().version, &[("Metrics", path)])
+async fn collectors_page(State(service): State<Arc<Service>>) -> Response {
+    typed("application/json", page::collectors(&service.collection.reports()))
+}
+
+fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
+    Response::builder().header(CONTENT_TYPE, kind).body(body.into()).unwrap_or_default()
 }
 
 /// Serves until the shutdown begins.
@@ -252,6 +274,7 @@ pub async fn run(parsed: Parsed, environment: Environment) -> anyhow::Result<()>
     }
     let path = parsed.str("web.telemetry-path").to_owned();
     anyhow::ensure!(path.starts_with('/'), "--web.telemetry-path: {path:?} does not start with a slash");
+    anyhow::ensure!(!path.contains(['{', '}']), "--web.telemetry-path: {path:?} must not hold braces");
     let service = Arc::new(Service::new(&parsed, &environment)?);
     let config = web::ListenConfig {
         addresses: parsed.list("web.listen-address").to_vec(),

@@ -88,6 +88,34 @@ async fn gzip_and_open_metrics_when_asked() {
 }
 
 #[test]
+fn a_scraper_gets_its_answer_in_time() {
+    let check = |header: &'static str, expected: Option<f64>| {
+        let mut headers = HeaderMap::new();
+        headers.insert(SCRAPE_TIMEOUT, HeaderValue::from_static(header));
+        assert_eq!(patience(&headers).map(|patience| patience.as_secs_f64()), expected, "{header}");
+    };
+    check("10", Some(9.5));
+    check("1.0", Some(0.75));
+    check("0.2", Some(0.1));
+    check("0", None);
+    check("-3", None);
+    check("NaN", None);
+    check("soon", None);
+    assert_eq!(patience(&HeaderMap::new()), None);
+}
+
+#[tokio::test]
+async fn stuck_threads_and_errors_are_shown() {
+    let (tree, service) = service(&["--collector.stat"]);
+    let _tree = tree.file("proc/stat", "intr x\n");
+    let (_, text) = text(&service, "").await;
+    assert!(text.contains("narthex_exporter_stuck_threads 0\n"), "{text}");
+    let answer = body(collectors_page(State(service)).await).await;
+    let answer = String::from_utf8(answer).expect("utf-8");
+    assert!(answer.contains("\"name\":\"stat\"") && answer.contains("cannot understand"), "{answer}");
+}
+
+#[test]
 fn small_parsers() {
     assert_eq!(decode("a%5Bb+c%zz%"), "a[b c%zz%");
     assert!(accepts_gzip("gzip") && accepts_gzip("*;q=1") && !accepts_gzip("gzip;q=0") && !accepts_gzip("br"));

@@ -4,6 +4,7 @@
 //! nothing but a comment (null) means its defaults, as upstream. Source of truth: the configuration page of the
 //! Prometheus documentation and `config/config.go` of release 3.14.
 
+use client::{HttpConfig, Inline};
 use model::{Action, Duration, Labels, Relabel, RelabelRule};
 use scrape::ScrapeConfig;
 use serde::{Deserialize, Deserializer, de};
@@ -140,7 +141,8 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// Bytes of a size such as `15MB`.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     if text == "0" {
         return Some(0);
     }
@@ -156,7 +158,7 @@ struct File {
     global: Option<Global>,
     runtime: Option<Runtime>,
     alerting: Option<Alerting>,
-    scrape_configs: Option<Vec<Job>>,
+    scrape_configs: Option<Vec<Inline<Job>>>,
     rule_files: Unbuilt,
     scrape_config_files: Unbuilt,
     remote_write: Unbuilt,
@@ -221,10 +223,10 @@ struct Global {
     scrape_failure_log_file: Unbuilt,
     metric_name_validation_scheme: Unbuilt,
     metric_name_escaping_scheme: Unbuilt,
-    scrape_native_histograms: Unbuilt,
+    scrape_native_histograms: Option<bool>,
     convert_classic_histograms_to_nhcb: Unbuilt,
-    always_scrape_classic_histograms: Unbuilt,
-    extra_scrape_metrics: Unbuilt,
+    always_scrape_classic_histograms: Option<bool>,
+    extra_scrape_metrics: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -251,29 +253,16 @@ struct Job {
     relabel_configs: Option<Vec<Rule>>,
     metric_relabel_configs: Option<Vec<Rule>>,
     static_configs: Option<Vec<Static>>,
-    basic_auth: Unbuilt,
-    authorization: Unbuilt,
-    bearer_token: Unbuilt,
-    bearer_token_file: Unbuilt,
-    oauth2: Unbuilt,
-    tls_config: Unbuilt,
-    proxy_url: Unbuilt,
-    no_proxy: Unbuilt,
-    proxy_from_environment: Unbuilt,
-    proxy_connect_header: Unbuilt,
-    http_headers: Unbuilt,
-    follow_redirects: Unbuilt,
-    enable_http2: Unbuilt,
     scrape_protocols: Unbuilt,
     scrape_failure_log_file: Unbuilt,
     metric_name_validation_scheme: Unbuilt,
     metric_name_escaping_scheme: Unbuilt,
     native_histogram_bucket_limit: Unbuilt,
     native_histogram_min_bucket_factor: Unbuilt,
-    scrape_native_histograms: Unbuilt,
+    scrape_native_histograms: Option<bool>,
     convert_classic_histograms_to_nhcb: Unbuilt,
-    always_scrape_classic_histograms: Unbuilt,
-    extra_scrape_metrics: Unbuilt,
+    always_scrape_classic_histograms: Option<bool>,
+    extra_scrape_metrics: Option<bool>,
     aws_sd_configs: Unbuilt,
     azure_sd_configs: Unbuilt,
     consul_sd_configs: Unbuilt,
@@ -347,7 +336,8 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let path = path.display().to_string();
         let file: Option<File> = serde_saphyr::from_str(text).map_err(|error| syntax(&path, &error))?;
-        build(file.unwrap_or_default(), text).map_err(|text| ConfigError::Meaning { path, text })
+        let folder = Path::new(&path).parent().unwrap_or(Path::new(""));
+        build(file.unwrap_or_default(), text, folder).map_err(|text| ConfigError::Meaning { path: path.clone(), text })
     }
 }
 
@@ -357,16 +347,19 @@ fn syntax(path: &str, error: &serde_saphyr::Error) -> ConfigError {
     ConfigError::Syntax { place, text: error.to_string() }
 }
 
-fn build(file: File, text: &str) -> Result<Config, String> {
+fn build(file: File, text: &str, folder: &Path) -> Result<Config, String> {
     let global = file.global.unwrap_or_default();
     let defaults = Defaults::new(&global)?;
     let mut scrape = Vec::new();
-    for job in file.scrape_configs.unwrap_or_default() {
+    for Inline { own: job, mut http } in file.scrape_configs.unwrap_or_default() {
         let name = job.job_name.clone();
         if scrape.iter().any(|have: &ScrapeConfig| have.job_name == name) {
             return Err(format!("found multiple scrape configs with job name {name:?}; give each its own job_name"));
         }
-        scrape.push(scrape_config(job, &global, &defaults).map_err(|text| format!("scrape config {name:?}: {text}"))?);
+        let refused = |text: String| format!("scrape config {name:?}: {text}");
+        http.validate().map_err(|error| refused(error.to_string()))?;
+        http.set_directory(folder);
+        scrape.push(scrape_config(job, http, &global, &defaults).map_err(refused)?);
     }
     for manager in file.alerting.unwrap_or_default().alertmanagers.unwrap_or_default() {
         check_alertmanager(&manager)?;
@@ -407,14 +400,13 @@ fn check_alertmanager(manager: &Alertmanager) -> Result<(), String> {
     word(&manager.api_version, &["v2"], "api_version")
 }
 
-fn scrape_config(job: Job, global: &Global, defaults: &Defaults) -> Result<ScrapeConfig, String> {
+fn scrape_config(job: Job, http: HttpConfig, global: &Global, defaults: &Defaults) -> Result<ScrapeConfig, String> {
     if job.job_name.is_empty() {
         return Err("job_name is empty; give the job a name".into());
     }
-    match job.scheme.as_deref() {
-        None | Some("http") => {}
-        Some("https") => return Err("scheme https is valid upstream but not built in narthex yet".into()),
-        Some(other) => return Err(format!("scheme {other:?} is neither http nor https")),
+    let scheme = job.scheme.unwrap_or_else(|| "http".into());
+    if !matches!(scheme.as_str(), "http" | "https") {
+        return Err(format!("scheme {scheme:?} is neither http nor https"));
     }
     let interval = job.scrape_interval.map_or(defaults.interval, |span| span.0);
     let timeout = job.scrape_timeout.map_or(defaults.timeout.min(interval), |span| span.0);
@@ -426,6 +418,8 @@ fn scrape_config(job: Job, global: &Global, defaults: &Defaults) -> Result<Scrap
     Ok(ScrapeConfig {
         interval,
         timeout,
+        scheme,
+        http,
         metrics_path: job.metrics_path.unwrap_or_else(|| "/metrics".into()),
         honor_labels: job.honor_labels.unwrap_or(false),
         honor_timestamps: job.honor_timestamps.unwrap_or(true),
@@ -441,6 +435,14 @@ fn scrape_config(job: Job, global: &Global, defaults: &Defaults) -> Result<Scrap
         label_value_length_limit: limit(job.label_value_length_limit, global.label_value_length_limit),
         target_limit: limit(job.target_limit, global.target_limit),
         fallback: job.fallback_scrape_protocol.as_deref().map(fallback).transpose()?,
+        track_timestamps_staleness: job.track_timestamps_staleness.unwrap_or(false),
+        extra_metrics: job.extra_scrape_metrics.or(global.extra_scrape_metrics).unwrap_or(false),
+        native_histograms: job.scrape_native_histograms.or(global.scrape_native_histograms).unwrap_or(false),
+        always_scrape_classic: job
+            .always_scrape_classic_histograms
+            .or(global.always_scrape_classic_histograms)
+            .unwrap_or(false),
+        keep_dropped_targets: limit(job.keep_dropped_targets, global.keep_dropped_targets),
         job_name: job.job_name,
     })
 }
@@ -460,19 +462,8 @@ fn groups(statics: Vec<Static>) -> Vec<discovery::Group> {
 }
 
 fn fallback(name: &str) -> Result<exposition::Format, String> {
-    use exposition::Format;
-    Ok(match name {
-        "PrometheusText0.0.4" => Format::Text004,
-        "PrometheusText1.0.0" => Format::Text100,
-        "OpenMetricsText0.0.1" => Format::OpenMetrics001,
-        "OpenMetricsText1.0.0" => Format::OpenMetrics100,
-        "PrometheusProto" => {
-            return Err(
-                "fallback_scrape_protocol PrometheusProto is valid upstream but not built in narthex yet".into()
-            );
-        }
-        other => return Err(format!("unknown fallback_scrape_protocol {other:?}")),
-    })
+    let protocol = exposition::Protocol::parse(name);
+    Ok(protocol.ok_or_else(|| format!("unknown fallback_scrape_protocol {name:?}"))?.format())
 }
 
 fn rules(list: Option<Vec<Rule>>, key: &str) -> Result<Vec<Relabel>, String> {
@@ -519,7 +510,12 @@ mod tests {
             ("global:\n  scrape_intervall: 15s\n", "p.yml:2:"),
             ("remote_write:\n- url: http://x\n", "not built"),
             ("scrape_configs:\n- job_name: k\n  kubernetes_sd_configs:\n  - role: node\n", "not built"),
-            ("scrape_configs:\n- job_name: k\n  scheme: https\n", "not built"),
+            ("scrape_configs:\n- job_name: k\n  scheme: gopher\n", "neither http nor https"),
+            ("scrape_configs:\n- job_name: k\n  basic_auth:\n    user: x\n", "p.yml:4:"),
+            (
+                "scrape_configs:\n- job_name: k\n  bearer_token: a\n  bearer_token_file: b\n",
+                "at most one of bearer_token",
+            ),
             ("scrape_configs:\n- job_name: a\n- job_name: a\n", "multiple scrape configs"),
             ("scrape_configs:\n- job_name: a\n  scrape_interval: 5x\n", "p.yml:3:"),
             ("scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  scrape_timeout: 9s\n", "greater than"),

@@ -1,7 +1,7 @@
 //! Configuration, wiring and reload of the pull server; nothing else.
 //!
-//! The pieces know nothing of each other: storage, scraping, PromQL and the API are put together here. A clean stop
-//! writes the stored series to the data folder; the next start reads them back.
+//! The pieces know nothing of each other: storage, scraping, PromQL and the API are put together here. What is
+//! scraped is in the data folder's log before it is visible, so that no end of the process loses it.
 
 mod config;
 
@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use storage::{Limits, Memory};
+use tsdb::Tsdb;
 
 /// What a main hands to every service.
 #[derive(Clone)]
@@ -29,10 +29,16 @@ pub struct Environment {
     pub shutdown: Shutdown,
     /// Where long-lived work runs.
     pub tasks: Tasks,
+    /// The proxies that the environment names.
+    pub proxies: client::ProxyEnvironment,
 }
 
-/// The file in the data folder that a clean stop leaves behind.
-const SNAPSHOT: &str = "memory.snapshot";
+/// How often what was committed is made to survive a power cut.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How often the store is put in order.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
+/// The flag that bounds the series in memory.
+const SERIES_FLAG: &str = "storage.head.series-max";
 
 /// The command line: upstream's flags for what is built, and ours.
 pub fn command() -> Command {
@@ -42,12 +48,12 @@ pub fn command() -> Command {
         .flag(Flag::string("config.file", "prometheus.yml", "Prometheus configuration file path."))
         .flag(Flag::string("storage.tsdb.path", "data/", "Base path for metrics storage."))
         .flag(Flag::string("storage.tsdb.retention.time", "15d", "How long to retain samples in storage."))
-        .flag(Flag::int(
-            "storage.memory.series-max",
-            1_000_000,
-            "Series held at most; a scrape that would add more fails.",
+        .flag(Flag::string(
+            "storage.tsdb.retention.size",
+            "",
+            "Bytes of parts beyond which the oldest are removed, with a unit: B, KB, MB, GB, TB, PB or EB.",
         ))
-        .flag(Flag::int("storage.memory.samples-max", 200_000_000, "Samples held at most; the oldest make room."))
+        .flag(Flag::int(SERIES_FLAG, 10_000_000, "Series in memory at most; a scrape that would add more fails."))
         .flag(Flag::duration_prom("query.lookback-delta", "5m", "How far an instant selector looks back."))
         .flag(Flag::duration_prom("query.timeout", "2m", "Maximum time a query may take before being aborted."))
         .flag(Flag::int("query.max-concurrency", 20, "Maximum number of queries executed concurrently."))
@@ -79,32 +85,31 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let registry = metrics::Registry::new();
     metrics::process_collector(&registry, &env.clock);
     metrics::build_info(&registry, "prometheus");
-    let memory = Arc::new(open_storage(&parsed, &disk)?);
-    memory_metrics(&registry, &memory);
+    let store = Arc::new(open_storage(&parsed, disk)?);
+    storage_metrics(&registry, &store);
+    keep(&env, &registry, &store);
 
     let listeners = web::Listeners::bind(&web_config(&parsed))?;
+    let storage: Arc<dyn storage::Storage> = store.clone();
     let counters = scrape::Counters::new(&registry);
-    let start = {
-        let (env, memory) = (env.clone(), memory.clone());
-        move |config: &Config| {
-            let storage: Arc<dyn storage::Storage> = memory.clone();
-            scrape::Scraper::start(
-                config.scrape.clone(),
-                storage,
-                env.clock.clone(),
-                &env.tasks,
-                &env.shutdown,
-                &counters,
-            )
-        }
-    };
-    let running = Arc::new(Mutex::new(Running { scraper: start(&config), text: config.text.clone() }));
+    let seed = seed(&config);
+    let scraper = scrape::Scraper::new(
+        storage,
+        env.clock.clone(),
+        &env.tasks,
+        &env.shutdown,
+        &counters,
+        seed,
+        env.proxies.clone(),
+    );
+    scraper.apply(config.scrape);
+    let running = Arc::new(Running { scraper, text: Mutex::new(config.text) });
     let reload: Reload = {
         let running = running.clone();
         let gauges = ReloadGauges::new(&registry, &env.clock);
-        Arc::new(move || reload(&load, &start, &running, &gauges))
+        Arc::new(move || reload(&load, &running, &gauges))
     };
-    let backend = backend(&parsed, &env, &registry, memory.clone(), running.clone(), reload.clone());
+    let backend = backend(&parsed, &env, &registry, store.clone(), running.clone(), reload.clone());
     watch_hangups(&env, reload)?;
     let ready = backend.ready.clone();
     ready.set(true);
@@ -119,21 +124,25 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let served = listeners.serve(api::router(Arc::new(backend)), options).await;
     ready.set(false);
     env.shutdown.begin();
-    lock(&running).scraper.stop();
+    running.scraper.stop();
     env.tasks.drain(Duration::from_secs(5)).await;
-    memory.save(&disk, SNAPSHOT).with_context(|| format!("writing {folder}/{SNAPSHOT}"))?;
+    store.sync().with_context(|| format!("syncing the log in {folder}"))?;
     tracing::info!("See you next time!");
     Ok(served?)
 }
 
-/// What a reload replaces.
+/// What a reload changes.
 struct Running {
     scraper: scrape::Scraper,
-    text: String,
+    text: Mutex<String>,
 }
 
-fn lock(running: &Mutex<Running>) -> std::sync::MutexGuard<'_, Running> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
+/// Differs between servers that scrape the same targets, by host and external labels, so that they do it at different
+/// times.
+fn seed(config: &Config) -> u64 {
+    let host = runtime::host_name();
+    let mut labels = model::Builder::from(&config.external_labels);
+    labels.set("", &host).build().hash64()
 }
 
 /// The whole of a `prometheus` process: command line, logs, signals, exit code.
@@ -180,7 +189,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
 }
 
 impl Environment {
-    /// The real clock, and signals that begin the shutdown.
+    /// The real clock, signals that begin the shutdown, and the proxies of the environment.
     ///
     /// # Errors
     /// When the signal handlers cannot be set.
@@ -188,47 +197,119 @@ impl Environment {
         let clock = Clock::system();
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new(clock.clone()));
         runtime::signals(&clock, &shutdown, &tasks)?;
-        Ok(Self { clock, shutdown, tasks })
+        let proxies = client::ProxyEnvironment::from_variables(|name| std::env::var(name).ok());
+        Ok(Self { clock, shutdown, tasks, proxies })
     }
 }
 
-fn open_storage(parsed: &Parsed, disk: &Disk) -> anyhow::Result<Memory> {
+fn open_storage(parsed: &Parsed, disk: Disk) -> anyhow::Result<Tsdb> {
     let retention = parsed.str("storage.tsdb.retention.time");
     let retention =
         model::Duration::parse(retention).with_context(|| format!("--storage.tsdb.retention.time={retention}"))?;
-    let limits = Limits {
-        series_max: parsed.int("storage.memory.series-max").unsigned_abs(),
-        samples_max: parsed.int("storage.memory.samples-max").unsigned_abs(),
-        retention: (retention.as_millis() > 0).then_some(retention),
+    let size = parsed.str("storage.tsdb.retention.size");
+    let bytes = if size.is_empty() {
+        0
+    } else {
+        config::parse_size(size).with_context(|| {
+            format!(
+                "--storage.tsdb.retention.size={size}: not a number with one of the units B, KB, MB, GB, TB, PB, EB"
+            )
+        })?
     };
-    Memory::load(disk, SNAPSHOT, limits).with_context(|| format!("reading {SNAPSHOT} of the data folder"))
+    let options = tsdb::Options {
+        series_max: parsed.int(SERIES_FLAG).unsigned_abs(),
+        series_flag: "--storage.head.series-max",
+        retention_ms: i64::try_from(retention.as_millis()).ok().filter(|age| *age > 0),
+        retention_bytes: (bytes > 0).then_some(bytes),
+        ..tsdb::Options::default()
+    };
+    let store = Tsdb::open(disk, options)?;
+    let (records, torn) = (store.recovery().records, store.recovery().torn_bytes);
+    tracing::info!(records, torn_bytes = torn, "The log was read");
+    Ok(store)
 }
 
-fn memory_metrics(registry: &metrics::Registry, memory: &Arc<Memory>) {
-    let memory = memory.clone();
+/// Runs what the store needs done: a sync every second, and order every half minute.
+fn keep(env: &Environment, registry: &metrics::Registry, store: &Arc<Tsdb>) {
+    let failures = registry.counter(
+        "prometheus_tsdb_compactions_failed_total",
+        "Total number of compactions that failed for the partition.",
+    );
+    let syncs = registry.counter("narthex_storage_sync_failures_total", "Syncs of the log that failed.");
+    every(env, "storage sync", SYNC_EVERY, store, move |store| {
+        if let Err(error) = store.sync() {
+            syncs.inc();
+            tracing::error!(%error, "the log could not be synced");
+        }
+    });
+    every(env, "storage maintenance", MAINTAIN_EVERY, store, move |store| {
+        if let Err(error) = store.maintain() {
+            failures.inc();
+            tracing::error!(%error, "putting the store in order failed, it is tried again");
+        }
+    });
+}
+
+/// Calls `work` on a thread that may block, again and again until shutdown.
+fn every(
+    env: &Environment,
+    name: &'static str,
+    period: Duration,
+    store: &Arc<Tsdb>,
+    work: impl Fn(&Tsdb) + Clone + Send + Sync + 'static,
+) {
+    let (env, store) = (env.clone(), store.clone());
+    env.tasks.clone().spawn(name, runtime::OnPanic::Restart, move || {
+        let (env, store, work) = (env.clone(), store.clone(), work.clone());
+        async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = env.shutdown.wait() => return,
+                    () = env.clock.sleep(period) => {}
+                }
+                let (store, work) = (store.clone(), work.clone());
+                // A panic is counted and logged there.
+                let _ = env.tasks.blocking(name, move || work(&store)).await;
+            }
+        }
+    });
+}
+
+fn storage_metrics(registry: &metrics::Registry, store: &Arc<Tsdb>) {
+    let store = store.clone();
     registry.collect(move |families| {
-        let stats = storage::Storage::stats(&*memory);
+        let stats = storage::Storage::stats(&*store);
+        let (parts, part_bytes) = store.part_sizes();
+        let time = |time: Option<model::Timestamp>| time.map_or(0.0, |time| time.0 as f64);
         for (name, help, value) in [
             ("prometheus_tsdb_head_series", "Total number of series in the head block.", stats.series as f64),
+            ("prometheus_tsdb_head_max_time", "Maximum timestamp of the head block.", time(stats.max_time)),
             (
-                "prometheus_tsdb_head_max_time",
-                "Maximum timestamp of the head block.",
-                stats.max_time.map_or(0.0, |t| t.0 as f64),
+                "prometheus_tsdb_lowest_timestamp",
+                "Lowest timestamp value stored in the database.",
+                time(stats.min_time),
             ),
+            ("prometheus_tsdb_blocks_loaded", "Number of currently loaded data blocks.", parts as f64),
             (
-                "prometheus_tsdb_head_min_time",
-                "Minimum time bound of the head block.",
-                stats.min_time.map_or(0.0, |t| t.0 as f64),
+                "prometheus_tsdb_storage_blocks_bytes",
+                "The number of bytes that are currently used for local storage by all blocks.",
+                part_bytes as f64,
+            ),
+            ("prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", store.log_bytes() as f64),
+            (
+                "narthex_storage_damaged_files",
+                "Files and records that could not be read at the start.",
+                store.damaged() as f64,
             ),
         ] {
             families.push(exposition::Family::gauge(name, help, value));
         }
-        let appended = exposition::Family::counter(
+        families.push(exposition::Family::counter(
             "prometheus_tsdb_head_samples_appended_total",
             "Total number of appended samples.",
             stats.appended as f64,
-        );
-        families.push(appended);
+        ));
     });
 }
 
@@ -280,8 +361,7 @@ impl ReloadGauges {
 /// Reads the configuration again; a broken one changes nothing.
 fn reload(
     load: &dyn Fn() -> Result<Config, ConfigError>,
-    start: &dyn Fn(&Config) -> scrape::Scraper,
-    running: &Mutex<Running>,
+    running: &Running,
     gauges: &ReloadGauges,
 ) -> Result<(), String> {
     let loaded = load();
@@ -290,9 +370,8 @@ fn reload(
         tracing::error!(%error, "Error reloading config");
         error.to_string()
     })?;
-    let mut running = lock(running);
-    running.scraper.stop();
-    *running = Running { scraper: start(&config), text: config.text };
+    running.scraper.apply(config.scrape);
+    *running.text.lock().unwrap_or_else(PoisonError::into_inner) = config.text;
     tracing::info!("Completed loading of configuration file");
     Ok(())
 }
@@ -318,14 +397,15 @@ fn backend(
     parsed: &Parsed,
     env: &Environment,
     registry: &metrics::Registry,
-    memory: Arc<Memory>,
-    running: Arc<Mutex<Running>>,
+    store: Arc<Tsdb>,
+    running: Arc<Running>,
     reload: Reload,
 ) -> Backend {
     let options = EngineOptions {
         lookback: parsed.duration("query.lookback-delta"),
         max_samples: count(parsed.int("query.max-samples")),
         timeout: parsed.duration("query.timeout"),
+        ..EngineOptions::default()
     };
     let shutdown = env.shutdown.clone();
     let lifecycle = parsed
@@ -333,10 +413,10 @@ fn backend(
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
     let shown = running.clone();
     Backend {
-        storage: memory,
+        storage: store,
         engine: Engine::new(options, env.clock.clone()),
-        targets: Box::new(move || lock(&running).scraper.targets()),
-        config: Box::new(move || lock(&shown).text.clone()),
+        targets: Box::new(move || running.scraper.targets()),
+        config: Box::new(move || shown.text.lock().unwrap_or_else(PoisonError::into_inner).clone()),
         flags: parsed.all().map(|(name, value)| (name.to_owned(), value)).collect(),
         registry: registry.clone(),
         clock: env.clock.clone(),

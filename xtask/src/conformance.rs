@@ -11,12 +11,38 @@ struct Suite {
     origin: &'static str,
 }
 
-const SUITES: &[Suite] = &[Suite {
-    name: "exporter",
-    package: "exporter",
-    folder: "exporter",
-    origin: "prometheus/node_exporter a7dcc3a collector/fixtures",
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "exporter",
+        package: "exporter",
+        folder: "exporter",
+        origin: "prometheus/node_exporter a7dcc3a collector/fixtures",
+    },
+    Suite {
+        name: "exposition",
+        package: "exposition",
+        folder: "exposition",
+        origin: "prometheus/prometheus d15adb9 model/textparse/testdata; prometheus/OpenMetrics 3bb328a tests/testdata/parsers",
+    },
+    Suite {
+        name: "web",
+        package: "web",
+        folder: "alertmanager/web-config",
+        origin: "prometheus/exporter-toolkit 19a7c2d web/testdata",
+    },
+    Suite {
+        name: "promql",
+        package: "promql",
+        folder: "promql",
+        origin: "prometheus/prometheus d15adb9 promql/promqltest/testdata",
+    },
+    Suite {
+        name: "pushgateway",
+        package: "pushgateway",
+        folder: "pushgateway",
+        origin: "written for this project, answers of prometheus-pushgateway 1.11.2",
+    },
+];
 
 /// Runs the named suites, or all of them. A missing folder is an error, not a pass.
 pub(crate) fn run(args: &[String]) -> Result<()> {

@@ -1,8 +1,11 @@
-//! Every developer task: `cargo xtask check`, `conformance`, `peers`, `tidy`. Imports none of ours, so that it builds
+//! Every developer task: `cargo xtask check`, `conformance`, `peers`, `bench`, `new`, `tidy`. Imports none of ours, so that it builds
 //! in a moment.
 
+mod bench;
 mod conformance;
+mod new;
 mod peers;
+mod processes;
 mod tidy;
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +22,10 @@ usage: cargo xtask TASK
   tidy                             the import table, file and lint rules
   conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D
   peers [--bin DIR]                scrape upstream's programs and ours crosswise and compare
-  peers exporter [--bin DIR]       compare each collector with upstream's on this machine";
+  peers exporter [--bin DIR]       compare each collector with upstream's on this machine
+  bench [NAME…] [--bin DIR]        time ours against upstream's in the same run; there are exporter, push
+  new collector|function|discovery|receiver NAME
+                                   the file of a new thing and its line";
 
 fn main() -> ExitCode {
     match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -38,6 +44,8 @@ fn run(args: &[String]) -> Result<()> {
         Some("tidy") => tidy::tidy(&root()),
         Some("conformance") => conformance::run(&args[1..]),
         Some("peers") => peers::run(&args[1..]),
+        Some("bench") => bench::run(&args[1..]),
+        Some("new") => new::run(&args[1..]),
         _ => bail!("{USAGE}"),
     }
 }
@@ -59,8 +67,10 @@ fn format_check() -> Result<()> {
     sh(Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(files).current_dir(root()))
 }
 
+/// The checkout that cargo was called in; a build folder may be shared by several.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lives in the workspace").to_owned()
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).parent().expect("xtask lives in the workspace").to_owned()
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

@@ -1,52 +1,23 @@
 //! Upstream's programs and ours scrape each other; the same series with the same labels must come out on both sides.
 
+use crate::processes::{self, free_port, http, start, wait};
 use anyhow::{Context, Result, bail};
-use std::{
-    collections::BTreeSet,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
-
-/// A started program that ends with this value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Already gone is as good as killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Families whose presence depends on the language of the program or on its release, each named for its reason.
-const OWN: &[&str] =
-    &["go_", "process_", "promhttp_", "node_exporter_build_info", "pushgateway_", "narthex_", "scrape_"];
+use std::{collections::BTreeSet, io::Write};
 
 /// Runs the comparison, or that of the host exporter's collectors alone; needs the binaries of
 /// `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let (exporter_alone, args) = match args {
-        [first, rest @ ..] if first == "exporter" => (true, rest),
-        all => (false, all),
-    };
-    let bin = match args {
-        [flag, folder] if flag == "--bin" => PathBuf::from(folder),
-        [] => PathBuf::from(std::env::var("HOME")?).join(".cache/narthex-peers/root/usr/bin"),
+    let (bin, rest) = processes::peers(args)?;
+    match rest.as_slice() {
+        [] => {}
+        [one] if one.as_str() == "exporter" => {
+            let program = bin.join("prometheus-node-exporter");
+            let program = program.to_string_lossy();
+            return crate::cargo(&["run", "--quiet", "--package", "exporter", "--example", "peer", "--", &program]);
+        }
         _ => bail!("usage: cargo xtask peers [exporter] [--bin DIR]"),
-    };
-    if !bin.join("prometheus").is_file() {
-        bail!("{} has no prometheus; run ../shared/tools/get-peers first", bin.display());
     }
-    if exporter_alone {
-        let program = bin.join("prometheus-node-exporter");
-        let program = program.to_string_lossy();
-        return crate::cargo(&["run", "--quiet", "--package", "exporter", "--example", "peer", "--", &program]);
-    }
-    crate::cargo(&["build", "--release", "--quiet"])?;
-    let ours = crate::root().join("target/release/narthex");
+    let ours = processes::ours()?;
     let work = crate::root().join("target/peers");
     let _ = std::fs::remove_dir_all(&work);
     std::fs::create_dir_all(&work)?;
@@ -123,50 +94,11 @@ fn compare(what: &str, left: &BTreeSet<String>, right: &BTreeSet<String>) -> usi
     mine.len() + theirs.len() + usize::from(left.is_empty())
 }
 
-/// The label sets a query answers, as text, without what depends on the program's language.
+/// The label sets a query answers, as text.
 fn series(port: u16, query: &str) -> Result<BTreeSet<String>> {
     let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let body = http(port, "GET", &format!("/api/v1/query?query={escaped}"), "")?;
     let answer: serde_json::Value = serde_json::from_str(&body).context("the API's JSON")?;
     let rows = answer["data"]["result"].as_array().with_context(|| body.clone())?;
-    let name = |row: &serde_json::Value| row["metric"]["__name__"].as_str().unwrap_or_default().to_owned();
-    Ok(rows
-        .iter()
-        .filter(|row| !OWN.iter().any(|own| name(row).starts_with(own)))
-        .map(|row| row["metric"].to_string())
-        .collect())
-}
-
-fn start(program: &Path, args: &[&str]) -> Result<Running> {
-    let child = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    Ok(Running(child.with_context(|| program.display().to_string())?))
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-fn wait(mut ready: impl FnMut() -> bool) -> Result<()> {
-    for _ in 0..300 {
-        if ready() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    bail!("not ready after 30 s")
-}
-
-/// One HTTP/1.0 request; any status but 2xx is an error.
-fn http(port: u16, method: &str, path: &str, body: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    if head.split(' ').nth(1).is_none_or(|status| !status.starts_with('2')) {
-        bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
-    }
-    Ok(body.to_owned())
+    Ok(rows.iter().map(|row| row["metric"].to_string()).collect())
 }

@@ -1,14 +1,11 @@
-//! Neighbours by device: `/proc/net/arp`.
-//!
-//! Upstream can ask by netlink instead, for the network of its own process; the same entries are in this process's
-//! `/proc/net/arp`, which is read then.
+//! Neighbours by device: netlink `RTM_GETNEIGH` for the network of this process, or `/proc/net/arp` below the prefix.
 
 use super::{Collector, Filter, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host, read_at};
+use crate::host::{Failure, Host};
+use crate::netlink::{GET_NEIGHBOUR, Netlink, link_names, u16_at, u32_at};
 use cli::Flag;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 pub(super) const COLLECTOR: Collector = Collector { name: "arp", enabled: true, flags, deprecated: &[], build };
 
@@ -16,11 +13,16 @@ const PATH: &str = "net/arp";
 const INCLUDE: &str = "collector.arp.device-include";
 const EXCLUDE: &str = "collector.arp.device-exclude";
 const NETLINK: &str = "collector.arp.netlink";
+/// Bytes of an `ndmsg`.
+const HEAD: usize = 12;
+const INET: u8 = 2;
+/// A neighbour that needs no resolution, such as that of the loopback device.
+const NO_ARP: u16 = 0x40;
 
 fn flags() -> Vec<Flag> {
     vec![
-        Flag::string(INCLUDE, "", "Pattern of the devices to show"),
-        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out"),
+        Flag::string(INCLUDE, "", "Pattern of the devices to show").without_default(),
+        Flag::string(EXCLUDE, "", "Pattern of the devices to leave out").without_default(),
         Flag::boolean(NETLINK, true, "Show the network of this process instead of the one below --path.procfs"),
     ]
 }
@@ -37,19 +39,43 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
 
 impl Gather for Arp {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
-        let text = if self.own { read_at(Path::new("/proc/net/arp"))? } else { host.read_proc(PATH)? };
-        let mut entries: BTreeMap<&str, u64> = BTreeMap::new();
-        for line in text.lines().skip(1) {
-            let device = line.split_whitespace().nth(5).ok_or_else(|| Failure::form(PATH, format!("line {line:?}")))?;
-            if !self.filter.ignores(device) {
-                *entries.entry(device).or_default() += 1;
-            }
-        }
-        for (device, count) in entries {
-            out.sample(Kind::Gauge, "node_arp_entries", "Neighbours by device.", &[("device", device)], count as f64);
+        let entries = if self.own { asked()? } else { listed(&host.read_proc(PATH)?)? };
+        for (device, count) in entries.iter().filter(|(device, _)| !self.filter.ignores(device)) {
+            out.sample(Kind::Gauge, "node_arp_entries", "Neighbours by device.", &[("device", device)], *count as f64);
         }
         Ok(())
     }
+}
+
+fn listed(text: &str) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut entries = BTreeMap::new();
+    for line in text.lines().skip(1) {
+        let device = line.split_whitespace().nth(5).ok_or_else(|| Failure::form(PATH, format!("line {line:?}")))?;
+        *entries.entry(device.to_owned()).or_default() += 1;
+    }
+    Ok(entries)
+}
+
+fn asked() -> Result<BTreeMap<String, u64>, Failure> {
+    let mut netlink = Netlink::route()?;
+    let mut request = [0; HEAD];
+    request[0] = INET;
+    let answer = netlink.dump(GET_NEIGHBOUR, &request)?;
+    let mut by_index: BTreeMap<u32, u64> = BTreeMap::new();
+    for index in answer.iter().filter_map(neighbour) {
+        *by_index.entry(index).or_default() += 1;
+    }
+    if by_index.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let names = link_names(&mut netlink)?;
+    Ok(by_index.iter().filter_map(|(index, count)| Some((names.get(index)?.clone(), *count))).collect())
+}
+
+/// The device of an entry that counts.
+fn neighbour(message: &[u8]) -> Option<u32> {
+    let counts = *message.first()? == INET && u16_at(message, 8)? & NO_ARP == 0;
+    u32_at(message, 4).filter(|_| counts)
 }
 
 #[cfg(test)]
@@ -63,5 +89,19 @@ mod tests {
         let tree = Tree::new().file("proc/net/arp", text);
         let flags = ["--no-collector.arp.netlink", "--collector.arp.device-exclude=nope"];
         assert_eq!(tree.samples("arp", &flags), "node_arp_entries{device=\"eth0\"} 2\n");
+    }
+
+    #[test]
+    fn entries_of_the_kernel() {
+        let entry = |family: u8, state: u16| {
+            let mut message = vec![family, 0, 0, 0, 7, 0, 0, 0];
+            message.extend_from_slice(&state.to_ne_bytes());
+            message.extend_from_slice(&[0, 1]);
+            message
+        };
+        assert_eq!(super::neighbour(&entry(2, 2)), Some(7));
+        assert_eq!(super::neighbour(&entry(2, 0x40)), None);
+        assert_eq!(super::neighbour(&entry(10, 2)), None);
+        assert!(super::asked().is_ok());
     }
 }

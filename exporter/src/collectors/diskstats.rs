@@ -45,7 +45,7 @@ const FIELDS: &[(Kind, &str, f64, &str)] = &[
 fn flags() -> Vec<Flag> {
     vec![
         Flag::string(EXCLUDE, EXCLUDED, "Pattern of the devices to leave out"),
-        Flag::string(INCLUDE, "", "Pattern of the devices to show, instead of leaving some out"),
+        Flag::string(INCLUDE, "", "Pattern of the devices to show, instead of leaving some out").without_default(),
     ]
 }
 

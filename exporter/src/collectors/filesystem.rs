@@ -1,17 +1,19 @@
 //! Mounted file systems: `/proc/1/mountinfo` and `statfs(2)`.
 //!
-//! A call on a dead network mount can hang for ever. The calls run on a helper thread; when one does not answer in time
-//! the helper is left behind with that mount, a new one takes the rest, and the mount is reported as
-//! `mountpoint timeout` without being asked again until the old call returns. So a dead mount costs one thread.
+//! A call on a dead network mount can hang for ever. The calls run on a helper thread; when nothing moves another helper
+//! goes on with the next mount. A mount that does not answer in time is left behind with its helper and reported as
+//! `mountpoint timeout` without being asked again until the old call returns. So a dead mount costs one thread, and a
+//! scrape waits for all dead mounts together, not for one after the other.
 
 use super::{Collector, Filter, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host};
+use crate::host::{Failure, Host, Stuck};
 use cli::Flag;
-use std::collections::HashSet;
+use runtime::{Clock, Monotonic};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(super) const COLLECTOR: Collector = Collector {
@@ -39,11 +41,13 @@ const MOUNTS_MAX: usize = 65_536;
 fn flags() -> Vec<Flag> {
     vec![
         Flag::string(MOUNTS_EXCLUDE, MOUNTS_EXCLUDED, "Pattern of the mount points to leave out"),
-        Flag::string(MOUNTS_INCLUDE, "", "Pattern of the mount points to show, instead of leaving some out"),
+        Flag::string(MOUNTS_INCLUDE, "", "Pattern of the mount points to show, instead of leaving some out")
+            .without_default(),
         Flag::string(TYPES_EXCLUDE, TYPES_EXCLUDED, "Pattern of the file system types to leave out"),
-        Flag::string(TYPES_INCLUDE, "", "Pattern of the file system types to show, instead of leaving some out"),
+        Flag::string(TYPES_INCLUDE, "", "Pattern of the file system types to show, instead of leaving some out")
+            .without_default(),
         Flag::duration_go(TIMEOUT, "5s", "How long a mount may take to answer").hidden(),
-        Flag::int("collector.filesystem.stat-workers", 4, "Accepted for compatibility").hidden(),
+        Flag::int("collector.filesystem.stat-workers", 4, "Accepted; threads are added as needed").hidden(),
     ]
 }
 
@@ -51,7 +55,8 @@ struct Filesystem {
     mounts: Filter,
     types: Filter,
     timeout: Duration,
-    stuck: Stuck,
+    dead: Dead,
+    waiting: Waiting,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
@@ -59,7 +64,8 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
         mounts: settings.filter(MOUNTS_INCLUDE, MOUNTS_EXCLUDE)?,
         types: settings.filter(TYPES_INCLUDE, TYPES_EXCLUDE)?,
         timeout: settings.parsed.duration(TIMEOUT),
-        stuck: Arc::new(Mutex::new(HashSet::new())),
+        dead: Dead::default(),
+        waiting: Waiting::default(),
     }))
 }
 
@@ -96,9 +102,21 @@ impl Gather for Filesystem {
                 mounts.push(mount);
             }
         }
-        let work: Vec<(String, PathBuf)> =
-            mounts.iter().map(|mount| (mount.point.clone(), host.root(&mount.point))).collect();
-        let figures = ask(&work, statfs, self.timeout, &self.stuck);
+        let question = |mount: &Mount| Question {
+            point: mount.point.clone(),
+            kind: mount.kind.clone(),
+            path: host.root(&mount.point),
+        };
+        let round = Round {
+            work: mounts.iter().map(question).collect(),
+            stat: statfs,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            dead: self.dead.clone(),
+            waiting: self.waiting.clone(),
+            stuck: host.stuck().clone(),
+        };
+        let figures = ask(round, host.clock(), self.timeout);
         for (mount, figures) in mounts.iter().zip(figures) {
             show(mount, &figures, out);
         }
@@ -106,81 +124,178 @@ impl Gather for Filesystem {
     }
 }
 
-/// A helper thread's answers and how many are still to come.
-struct Helper {
-    receiver: Receiver<Figures>,
-    left: usize,
+/// Mount points that were given up, with their file system types; a call for each is still out.
+type Dead = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// The helper that has nothing to do.
+type Waiting = Arc<Mutex<Option<SyncSender<Arc<Round>>>>>;
+
+/// How long nothing may move before another thread helps.
+const STALL: Duration = Duration::from_millis(100);
+/// Calls that may be out for dead mounts. Beyond it, other mounts of their types are not tried.
+const DEAD_MAX: usize = 16;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Stuck = Arc<Mutex<HashSet<String>>>;
-
-fn locked(stuck: &Stuck) -> MutexGuard<'_, HashSet<String>> {
-    stuck.lock().unwrap_or_else(PoisonError::into_inner)
+fn late() -> Figures {
+    Err("mountpoint timeout".to_owned())
 }
 
-/// Asks every mount point, in order, waiting at most `timeout` for each.
-fn ask(work: &[(String, PathBuf)], stat: Stat, timeout: Duration, stuck: &Stuck) -> Vec<Figures> {
-    let late = || Err("mountpoint timeout".to_owned());
-    let mut answers: Vec<Figures> = Vec::with_capacity(work.len());
-    let mut helper: Option<Helper> = None;
-    for (position, (point, _)) in work.iter().enumerate() {
-        let mut current = match helper.take().filter(|helper| helper.left > 0) {
-            Some(helper) => helper,
-            None if locked(stuck).contains(point) => {
-                answers.push(late());
+/// What is to be asked, and the answers so far.
+struct Round {
+    work: Vec<Question>,
+    stat: Stat,
+    state: Mutex<State>,
+    changed: Condvar,
+    dead: Dead,
+    waiting: Waiting,
+    stuck: Arc<Stuck>,
+}
+
+#[derive(Debug, Clone)]
+struct Question {
+    point: String,
+    kind: String,
+    path: PathBuf,
+}
+
+#[derive(Default)]
+struct State {
+    next: usize,
+    begun: Vec<Option<Monotonic>>,
+    answers: Vec<Option<Figures>>,
+    open: usize,
+    threads: usize,
+}
+
+/// Asks every mount point in order. Threads are added while nothing moves; a mount that does not answer within
+/// `timeout` is given up together with its thread.
+fn ask(round: Round, clock: &Clock, timeout: Duration) -> Vec<Figures> {
+    let round = Arc::new(round);
+    let mut state = locked(&round.state);
+    state.prepare(&round);
+    let (mut seen, mut moved) = (state.open, clock.now());
+    while state.open > 0 {
+        let now = clock.now();
+        state.give_up(&round, now, timeout);
+        if state.open != seen {
+            (seen, moved) = (state.open, now);
+        }
+        let stalled = now - moved >= STALL && state.threads < DEAD_MAX;
+        if state.next < round.work.len() && (state.threads == 0 || stalled) {
+            moved = now;
+            if !start(&round, clock) && state.threads == 0 {
+                break;
+            }
+            state.threads += 1;
+        }
+        if state.open == 0 {
+            break;
+        }
+        state = round.changed.wait_timeout(state, STALL).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    let none = || Err("no thread for the call".to_owned());
+    state.answers.iter().map(|answer| answer.clone().unwrap_or_else(none)).collect()
+}
+
+impl State {
+    /// Answers for the mounts that are known to be dead, so that they are not asked again.
+    fn prepare(&mut self, round: &Round) {
+        let dead = locked(&round.dead);
+        let full = dead.len() >= DEAD_MAX;
+        let hopeless = |question: &Question| {
+            dead.contains_key(&question.point) || (full && dead.values().any(|kind| *kind == question.kind))
+        };
+        self.answers = round.work.iter().map(|question| hopeless(question).then(late)).collect();
+        self.begun = vec![None; round.work.len()];
+        self.open = self.answers.iter().filter(|answer| answer.is_none()).count();
+    }
+
+    /// Gives up the calls that have been out for too long, together with their threads.
+    fn give_up(&mut self, round: &Round, now: Monotonic, timeout: Duration) {
+        for (index, question) in round.work.iter().enumerate() {
+            let old = self.begun[index].is_some_and(|begun| now - begun >= timeout);
+            if !old || self.answers[index].is_some() {
                 continue;
             }
-            None => {
-                let known = locked(stuck).clone();
-                let rest = work[position..].iter().take_while(|(point, _)| !known.contains(point)).cloned().collect();
-                match start(rest, stat, stuck) {
-                    Some(helper) => helper,
-                    None => {
-                        answers.push(Err("no thread for the call".to_owned()));
-                        continue;
-                    }
-                }
-            }
-        };
-        current.left = current.left.saturating_sub(1);
-        if let Ok(figures) = current.receiver.recv_timeout(timeout) {
-            answers.push(figures);
-            helper = Some(current);
-            continue;
-        }
-        // Under the lock, so that an answer that comes right now is either taken here or clears the mark itself.
-        let mut marks = locked(stuck);
-        match current.receiver.try_recv() {
-            Ok(figures) => {
-                answers.push(figures);
-                helper = Some(current);
-            }
-            Err(_) => {
-                marks.insert(point.clone());
-                drop(current);
-                answers.push(late());
-            }
+            locked(&round.dead).insert(question.point.clone(), question.kind.clone());
+            round.stuck.add();
+            self.answers[index] = Some(late());
+            self.open -= 1;
+            self.threads = self.threads.saturating_sub(1);
         }
     }
-    answers
-}
 
-fn start(work: Vec<(String, PathBuf)>, stat: Stat, stuck: &Stuck) -> Option<Helper> {
-    let (sender, receiver) = channel();
-    let stuck = stuck.clone();
-    let left = work.len();
-    let run = move || {
-        for (point, path) in work {
-            let figures = stat(&path);
-            let mut marks = locked(&stuck);
-            if sender.send(figures).is_err() {
-                // Nobody waits any more: this mount was given up, and now it answers again.
-                marks.remove(&point);
-                return;
+    /// The next question nobody has taken.
+    fn take(&mut self) -> Option<usize> {
+        while self.next < self.answers.len() {
+            let index = self.next;
+            self.next += 1;
+            if self.answers[index].is_none() {
+                return Some(index);
             }
         }
-    };
-    std::thread::Builder::new().name("statfs".to_owned()).spawn(run).ok().map(|_| Helper { receiver, left })
+        None
+    }
+}
+
+/// Gives the round to the helper that waits for one, or to a new one.
+fn start(round: &Arc<Round>, clock: &Clock) -> bool {
+    let waiting = locked(&round.waiting).take();
+    if waiting.is_some_and(|helper| helper.send(round.clone()).is_ok()) {
+        return true;
+    }
+    let (round, clock) = (round.clone(), clock.clone());
+    std::thread::Builder::new().name("statfs".to_owned()).spawn(move || serve(round, &clock)).is_ok()
+}
+
+/// A helper's life: one round after the other, until it is given up or another helper waits already.
+fn serve(mut round: Arc<Round>, clock: &Clock) {
+    while help(&round, clock) {
+        let (sender, receiver) = sync_channel(1);
+        {
+            let mut waiting = locked(&round.waiting);
+            if waiting.is_some() {
+                return;
+            }
+            *waiting = Some(sender);
+        }
+        // Without the round, so that the end of the collector ends the wait.
+        drop(round);
+        match receiver.recv() {
+            Ok(next) => round = next,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Takes questions until there are none; false when this helper was given up meanwhile.
+fn help(round: &Round, clock: &Clock) -> bool {
+    loop {
+        let mut state = locked(&round.state);
+        let Some(index) = state.take() else {
+            state.threads = state.threads.saturating_sub(1);
+            return true;
+        };
+        state.begun[index] = Some(clock.now());
+        drop(state);
+        let question = &round.work[index];
+        let figures = (round.stat)(&question.path);
+        let mut state = locked(&round.state);
+        if state.answers[index].is_some() {
+            // This mount was given up, and now it answers again.
+            locked(&round.dead).remove(&question.point);
+            round.stuck.remove();
+            return false;
+        }
+        state.answers[index] = Some(figures);
+        state.open -= 1;
+        if state.open == 0 {
+            round.changed.notify_one();
+        }
+    }
 }
 
 fn statfs(path: &std::path::Path) -> Figures {
@@ -295,23 +410,50 @@ mod tests {
         assert!(tree().refusal(&both).contains("mutually exclusive"));
     }
 
-    #[test]
-    fn a_dead_mount_costs_only_itself() {
-        fn hangs(path: &std::path::Path) -> Figures {
-            if path.ends_with("dead") {
+    fn hangs(path: &std::path::Path) -> Figures {
+        if path.to_string_lossy().contains("dead") {
+            loop {
                 std::thread::park();
             }
-            Ok([1.0; 5])
         }
-        let stuck = Arc::new(Mutex::new(HashSet::new()));
-        let work: Vec<(String, PathBuf)> =
-            ["/a", "/dead", "/b"].iter().map(|point| ((*point).to_owned(), PathBuf::from(point))).collect();
-        for round in 0..2 {
-            let timeout = if round == 0 { Duration::from_millis(200) } else { Duration::from_secs(20) };
-            let answers = ask(&work, hangs, timeout, &stuck);
+        Ok([1.0; 5])
+    }
+
+    fn round(points: &[&str], dead: &Dead, stuck: &Arc<Stuck>) -> Round {
+        let question =
+            |point: &&str| Question { point: (*point).to_owned(), kind: "nfs".to_owned(), path: PathBuf::from(point) };
+        Round {
+            work: points.iter().map(question).collect(),
+            stat: hangs,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            dead: dead.clone(),
+            waiting: Waiting::default(),
+            stuck: stuck.clone(),
+        }
+    }
+
+    #[test]
+    fn dead_mounts_cost_only_themselves() {
+        let (dead, stuck, clock) = (Dead::default(), Arc::<Stuck>::default(), Clock::system());
+        let points = ["/a", "/dead1", "/b", "/dead2", "/c"];
+        // Later rounds ask nothing that is known to hang, so that their patience does not matter.
+        for timeout in [Duration::from_millis(400), Duration::from_secs(3600)] {
+            let answers = ask(round(&points, &dead, &stuck), &clock, timeout);
             let good: Vec<bool> = answers.iter().map(Result::is_ok).collect();
-            assert_eq!(good, [true, false, true]);
-            assert!(stuck.lock().expect("set").contains("/dead"));
+            assert_eq!(good, [true, false, true, false, true]);
+            assert_eq!((locked(&dead).len(), stuck.count()), (2, 2));
         }
+    }
+
+    #[test]
+    fn a_type_with_too_many_dead_mounts_is_not_tried() {
+        let (dead, stuck) = (Dead::default(), Arc::<Stuck>::default());
+        for index in 0..DEAD_MAX {
+            locked(&dead).insert(format!("/gone{index}"), "nfs".to_owned());
+        }
+        let answers = ask(round(&["/a", "/dead"], &dead, &stuck), &Clock::system(), Duration::from_secs(3600));
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+        assert_eq!(stuck.count(), 0);
     }
 }

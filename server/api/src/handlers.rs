@@ -301,15 +301,13 @@ async fn targets(State(backend): Shared, RawQuery(raw): RawQuery, headers: Heade
 }
 
 fn dropped_counts(view: &TargetsView) -> String {
-    let pools =
-        view.active.iter().map(|t| &t.pool).chain(view.dropped.iter().map(|t| &t.pool)).collect::<BTreeSet<_>>();
     let mut out = String::from("{");
-    for (i, pool) in pools.into_iter().enumerate() {
+    for (i, (pool, count)) in view.dropped_counts.iter().enumerate() {
         if i > 0 {
             out.push(',');
         }
         json::string(pool, &mut out);
-        out.push_str(&format!(":{}", view.dropped.iter().filter(|target| target.pool == *pool).count()));
+        out.push_str(&format!(":{count}"));
     }
     out.push('}');
     out
@@ -321,7 +319,7 @@ fn target(target: &ActiveTarget, out: &mut String) {
     out.push_str(",\"labels\":");
     json::map(target.labels.iter(), out);
     let (health, error) = (target.health.as_str(), target.last_error.as_deref().unwrap_or_default());
-    let last = rfc3339(target.last_scrape_ms.unwrap_or(ZERO_TIME_MS));
+    let last = Timestamp(target.last_scrape_ms.unwrap_or(ZERO_TIME_MS)).to_rfc3339();
     for (name, value) in [
         ("scrapePool", target.pool.as_str()),
         ("scrapeUrl", &target.url),
@@ -341,29 +339,10 @@ fn target(target: &ActiveTarget, out: &mut String) {
 /// Go's zero time, which upstream shows for "never".
 const ZERO_TIME_MS: i64 = -62_135_596_800_000;
 
-/// Milliseconds as RFC 3339 in UTC.
-fn rfc3339(ms: i64) -> String {
-    let (days, in_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    // Civil date from days since 1970-01-01, years beginning in March.
-    let z = days + 719_468;
-    let (era, day_of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    let (seconds, fraction) = (in_day / 1000, in_day % 1000);
-    let tail = if fraction > 0 { format!(".{fraction:03}") } else { String::new() };
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{tail}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
 async fn scrape_pools(State(backend): Shared, headers: HeaderMap) -> Response {
     let view = (backend.targets)();
-    let pools =
-        view.active.iter().map(|t| &t.pool).chain(view.dropped.iter().map(|t| &t.pool)).collect::<BTreeSet<_>>();
     let mut data = String::from("{\"scrapePools\":");
-    json::strings(pools, &mut data);
+    json::strings(view.dropped_counts.iter().map(|(pool, _)| pool), &mut data);
     data.push('}');
     envelope(Ok(data.into()), &headers)
 }

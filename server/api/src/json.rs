@@ -1,7 +1,7 @@
 //! JSON as upstream's API writes it: numbers of samples are strings, times have three fraction digits or none.
 
-use model::Labels;
-use promql::{Answer, QueryValue};
+use model::{FloatHistogram, Labels, Value};
+use promql::{Answer, MatrixRow, QueryValue, histogram::Histogram};
 
 /// Appends a JSON string. O(n).
 pub(crate) fn string(text: &str, out: &mut String) {
@@ -89,6 +89,42 @@ fn point(at: i64, value: f64, out: &mut String) {
     out.push_str("\"]");
 }
 
+/// Count, sum and the buckets that are not empty. A bucket begins with which of its bounds belong to it: 0 the upper
+/// one, 1 the lower one, 2 none, 3 both.
+fn histogram(at: i64, histogram: &FloatHistogram, out: &mut String) {
+    out.push('[');
+    time(at, out);
+    out.push_str(&format!(",{{\"count\":\"{}\",\"sum\":\"{}\"", float(histogram.count), float(histogram.sum)));
+    let buckets = Histogram::from(histogram).buckets();
+    let filled: Vec<_> = buckets.iter().filter(|bucket| bucket.count != 0.0).collect();
+    if !filled.is_empty() {
+        out.push_str(",\"buckets\":");
+        list(filled, out, |bucket, out| {
+            let bounds = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (false, true) => 0,
+                (true, false) => 1,
+                (false, false) => 2,
+                (true, true) => 3,
+            };
+            let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(float);
+            out.push_str(&format!("[{bounds},\"{lower}\",\"{upper}\",\"{count}\"]"));
+        });
+    }
+    out.push_str("}]");
+}
+
+/// Floats and histograms of a series, each member only when there is something in it.
+fn series(row: &MatrixRow, out: &mut String) {
+    if !row.floats.is_empty() || row.histograms.is_empty() {
+        out.push_str(",\"values\":");
+        list(&row.floats, out, |(at, value), out| point(*at, *value, out));
+    }
+    if !row.histograms.is_empty() {
+        out.push_str(",\"histograms\":");
+        list(&row.histograms, out, |(at, value), out| histogram(*at, value, out));
+    }
+}
+
 fn metric(labels: &Labels, out: &mut String) {
     out.push_str("{\"metric\":");
     map(labels.iter(), out);
@@ -112,16 +148,23 @@ pub(crate) fn result(value: &QueryValue, out: &mut String) {
             string(text, out);
             out.push(']');
         }
-        QueryValue::Vector(rows) => list(rows, out, |(labels, at, value), out| {
-            metric(labels, out);
-            out.push_str(",\"value\":");
-            point(*at, *value, out);
+        QueryValue::Vector(rows) => list(rows, out, |row, out| {
+            metric(&row.labels, out);
+            match &row.value {
+                Value::Float(value) => {
+                    out.push_str(",\"value\":");
+                    point(row.at, *value, out);
+                }
+                Value::Histogram(value) => {
+                    out.push_str(",\"histogram\":");
+                    histogram(row.at, value, out);
+                }
+            }
             out.push('}');
         }),
-        QueryValue::Matrix(rows) => list(rows, out, |(labels, points), out| {
-            metric(labels, out);
-            out.push_str(",\"values\":");
-            list(points, out, |(at, value), out| point(*at, *value, out));
+        QueryValue::Matrix(rows) => list(rows, out, |row, out| {
+            metric(&row.labels, out);
+            series(row, out);
             out.push('}');
         }),
     }
@@ -172,6 +215,24 @@ mod tests {
             time(ms, &mut out);
             assert_eq!(out, text);
         }
+    }
+
+    #[test]
+    fn histograms_list_their_filled_buckets() {
+        let value = FloatHistogram {
+            count: 4.0,
+            sum: 1.5,
+            zero_threshold: 0.5,
+            zero_count: 1.0,
+            positive_spans: vec![model::Span { offset: 1, length: 2 }],
+            positive: vec![3.0, 0.0],
+            ..FloatHistogram::default()
+        };
+        let mut out = String::new();
+        histogram(1_000, &value, &mut out);
+        let want =
+            "[1,{\"count\":\"4\",\"sum\":\"1.5\",\"buckets\":[[3,\"-0.5\",\"0.5\",\"1\"],[0,\"1\",\"2\",\"3\"]]}]";
+        assert_eq!(out, want);
     }
 
     #[test]

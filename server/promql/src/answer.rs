@@ -1,11 +1,29 @@
 //! What a query answers and how it fails.
 
-use model::Labels;
+use model::{FloatHistogram, Labels, Value};
+use std::sync::Arc;
 
-/// Rows of a vector: labels, time, value.
-pub type VectorRows = Vec<(Labels, i64, f64)>;
-/// Rows of a matrix: labels and points in time order.
-pub type MatrixRows = Vec<(Labels, Vec<(i64, f64)>)>;
+/// One element of a vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorRow {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its time in milliseconds.
+    pub at: i64,
+    /// Its value.
+    pub value: Value,
+}
+
+/// One series of a matrix, with floats and histograms apart, each in time order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixRow {
+    /// Its labels.
+    pub labels: Labels,
+    /// Times in milliseconds and values.
+    pub floats: Vec<(i64, f64)>,
+    /// Times in milliseconds and histograms.
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+}
 
 /// The value of a query.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,9 +33,9 @@ pub enum QueryValue {
     /// One text.
     String(i64, String),
     /// One value per series.
-    Vector(VectorRows),
+    Vector(Vec<VectorRow>),
     /// Many values per series.
-    Matrix(MatrixRows),
+    Matrix(Vec<MatrixRow>),
 }
 
 /// A value with its annotations.
@@ -25,9 +43,9 @@ pub enum QueryValue {
 pub struct Answer {
     /// The value.
     pub value: QueryValue,
-    /// Annotations that doubt the value.
+    /// Annotations that doubt the value: `PromQL warning: TEXT (LINE:COLUMN)`.
     pub warnings: Vec<String>,
-    /// Annotations that explain the value.
+    /// Annotations that explain the value: `PromQL info: TEXT (LINE:COLUMN)`.
     pub infos: Vec<String>,
 }
 
@@ -62,4 +80,7 @@ pub enum QueryError {
     /// The query holds more samples than it may.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// The query holds more bytes than it may.
+    #[error("query processing would need more than {0} bytes of memory, raise --query.max-memory or ask for less")]
+    TooMuchMemory(usize),
 }

@@ -1,18 +1,24 @@
 //! The query language: parser, types, columnar evaluation.
 //!
 //! Text becomes a spanned, typed tree; every operator gives all steps of a query at once. Storage is known only through
-//! its traits. Not built yet, and refused by name: subqueries, native histograms, the functions listed as upstream's in
-//! `functions`, annotations.
+//! its traits. Truth: `server-promql.md`, upstream's script tests and the engine of Prometheus 3.14.
 
+mod aggregate;
 mod answer;
+mod binary;
 mod engine;
 mod eval;
 pub mod expr;
 pub mod functions;
-mod join;
+pub mod histogram;
+mod kernel;
+mod notes;
 mod parser;
+mod plan;
+mod select;
+mod table;
 mod token;
 
-pub use answer::{Answer, MatrixRows, ParseError, QueryError, QueryValue, VectorRows};
-pub use engine::{Engine, EngineOptions};
-pub use parser::{parse, parse_selector};
+pub use answer::{Answer, MatrixRow, ParseError, QueryError, QueryValue, VectorRow};
+pub use engine::{Engine, EngineOptions, Features};
+pub use parser::{parse, parse_selector, parse_with};

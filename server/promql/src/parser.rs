@@ -1,37 +1,48 @@
 //! The parser: a Pratt parser over spanned tokens that checks types as it builds the tree.
+//!
+//! Truth: `server-promql.md` sections 1 and 2, upstream's grammar of 3.14. Nesting and chains are bounded, so that no
+//! text overflows the stack.
+
+mod check;
+mod length;
+mod selector;
 
 use crate::{
-    ParseError,
-    expr::{At, Expr, Matching, Node, Selector, Type},
+    Features, ParseError,
+    expr::{Aggregator, Expr, Matching, Node, Op, Selector, Span, Type},
     functions,
     token::{Kind, Token, error, tokens},
 };
-use model::{METRIC_NAME, MatchOp, Matcher};
+pub(crate) use length::milliseconds;
+use model::Matcher;
 
 /// Nesting allowed: deep enough for any dashboard, shallow enough for the stack.
 const DEPTH_MAX: usize = 128;
 
 /// Operators in a row: each makes the tree one deeper on its left.
-const CHAIN_MAX: usize = 400;
+const CHAIN_MAX: usize = 1_000;
 
-/// Aggregators that are built.
-const AGGREGATORS: [&str; 11] =
-    ["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar", "topk", "bottomk", "quantile"];
-/// Words of the language that this version does not build.
-const UNBUILT: [&str; 3] = ["count_values", "limitk", "limit_ratio"];
+/// Parses an expression with the features that are on by default.
+///
+/// # Errors
+/// [`ParseError`] with line and column.
+pub fn parse(text: &str) -> Result<Expr, ParseError> {
+    parse_with(text, &Features::default())
+}
 
 /// Parses an expression.
 ///
 /// # Errors
 /// [`ParseError`] with line and column.
-pub fn parse(text: &str) -> Result<Expr, ParseError> {
-    let mut parser = Parser { text, tokens: tokens(text)?, next: 0, depth: 0 };
+pub fn parse_with(text: &str, features: &Features) -> Result<Expr, ParseError> {
+    let mut parser =
+        Parser { text, features, tokens: tokens(text)?, next: 0, depth: 0, chain: 0, empty_selectors: false };
     if parser.peek() == &Kind::End {
         return Err(error(text, 0, "no expression found in input"));
     }
     let expr = parser.expression(0)?;
     if parser.peek() != &Kind::End {
-        return Err(parser.unexpected("after the expression"));
+        return Err(parser.unexpected("", ""));
     }
     Ok(expr)
 }
@@ -41,243 +52,287 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// [`ParseError`], also when the expression is something else.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    match parse(text)?.node {
-        Node::Select(Selector { matchers, offset: 0, at: None, range: None }) => Ok(matchers),
-        _ => Err(error(text, 0, "expected an instant vector selector")),
+    let expr = parse(text)?;
+    let span = expr.span;
+    match expr.node {
+        Node::Select(Selector { matchers, when, range: None, .. }) if when == crate::expr::When::default() => {
+            Ok(matchers)
+        }
+        _ => Err(error(text, span.start, "expected an instant vector selector")),
     }
 }
 
 struct Parser<'a> {
     text: &'a str,
+    features: &'a Features,
     tokens: Vec<Token>,
     next: usize,
     depth: usize,
+    /// Operators met so far in the longest chain.
+    chain: usize,
+    /// Whether a selector may match everything: the second argument of `info`.
+    empty_selectors: bool,
 }
 
 type Step<T> = Result<T, ParseError>;
 
 impl Parser<'_> {
+    fn token(&self, ahead: usize) -> &Token {
+        &self.tokens[(self.next + ahead).min(self.tokens.len() - 1)]
+    }
+
     fn peek(&self) -> &Kind {
-        &self.tokens[self.next.min(self.tokens.len() - 1)].kind
+        &self.token(0).kind
     }
 
     fn at(&self) -> usize {
-        self.tokens[self.next.min(self.tokens.len() - 1)].at
+        self.token(0).start
+    }
+
+    /// Where the token before ended.
+    fn end(&self) -> usize {
+        self.next.checked_sub(1).map_or(0, |last| self.tokens[last.min(self.tokens.len() - 1)].end)
+    }
+
+    fn span(&self, start: usize) -> Span {
+        Span { start, end: self.end() }
     }
 
     fn fail<T>(&self, at: usize, message: impl Into<String>) -> Step<T> {
         Err(error(self.text, at, message))
     }
 
-    fn unexpected(&self, place: &str) -> ParseError {
-        let found = match self.peek() {
+    /// `unexpected X in CONTEXT, expected Y` at the token ahead.
+    fn unexpected(&self, context: &str, expected: &str) -> ParseError {
+        let token = self.token(0);
+        let text = &self.text[token.start..token.end];
+        let found = match &token.kind {
             Kind::End => "end of input".to_owned(),
+            Kind::Word(word) if keyword(word) => format!("<{}>", word.to_ascii_lowercase()),
             Kind::Word(word) => format!("identifier {word:?}"),
-            Kind::Number(number) => format!("number {number}"),
-            Kind::Text(text) => format!("string {text:?}"),
-            Kind::Mark(mark) => format!("{mark:?}"),
+            Kind::Number(_) => format!("number {text:?}"),
+            Kind::Text(_) => format!("string {text}"),
+            Kind::Mark(mark) if "()[]{},:=".contains(mark) => format!("{mark:?}"),
+            Kind::Mark(mark) => format!("<op:{mark}>"),
         };
-        error(self.text, self.at(), format!("unexpected {found} {place}"))
+        let context = if context.is_empty() { String::new() } else { format!(" in {context}") };
+        let expected = if expected.is_empty() { String::new() } else { format!(", expected {expected}") };
+        error(self.text, token.start, format!("unexpected {found}{context}{expected}"))
+    }
+
+    fn ahead(&self, mark: &str) -> bool {
+        matches!(self.peek(), Kind::Mark(have) if *have == mark)
     }
 
     fn take(&mut self, mark: &str) -> bool {
-        let hit = matches!(self.peek(), Kind::Mark(have) if *have == mark);
+        let hit = self.ahead(mark);
         self.next += usize::from(hit);
         hit
     }
 
-    fn want(&mut self, mark: &str, place: &str) -> Step<()> {
-        if self.take(mark) { Ok(()) } else { Err(self.unexpected(&format!("{place}, expected {mark:?}"))) }
+    fn want(&mut self, mark: &str, context: &str) -> Step<()> {
+        if self.take(mark) { Ok(()) } else { Err(self.unexpected(context, &format!("{mark:?}"))) }
+    }
+
+    fn word_ahead(&self, wanted: &str) -> bool {
+        matches!(self.peek(), Kind::Word(word) if word.eq_ignore_ascii_case(wanted))
     }
 
     fn word(&mut self, wanted: &str) -> bool {
-        let hit = matches!(self.peek(), Kind::Word(word) if word.eq_ignore_ascii_case(wanted));
+        let hit = self.word_ahead(wanted);
         self.next += usize::from(hit);
         hit
     }
 
-    /// Binding power and operator of the token ahead.
-    fn operator(&self) -> Option<(u8, &'static str)> {
-        let find = |set: &[&'static str], word: &str| set.iter().find(|op| op.eq_ignore_ascii_case(word)).copied();
-        match self.peek() {
-            Kind::Mark(mark) => match *mark {
-                "==" | "!=" | "<=" | ">=" | "<" | ">" => Some((3, mark)),
-                "+" | "-" => Some((4, mark)),
-                "*" | "/" | "%" => Some((5, mark)),
-                "^" => Some((6, mark)),
-                _ => None,
-            },
-            Kind::Word(word) => find(&["or"], word)
-                .map(|op| (1, op))
-                .or_else(|| find(&["and", "unless"], word).map(|op| (2, op)))
-                .or_else(|| find(&["atan2"], word).map(|op| (5, op))),
-            _ => None,
-        }
-    }
-
-    fn expression(&mut self, power: u8) -> Step<Expr> {
+    /// Goes one level deeper; the caller lowers `depth` again.
+    fn deeper(&mut self) -> Step<()> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return self.fail(self.at(), format!("expression is nested more than {DEPTH_MAX} deep; simplify it"));
         }
+        Ok(())
+    }
+
+    /// Binding power and operator of the token ahead.
+    fn operator(&self) -> Option<(u8, Op)> {
+        Some(match self.peek() {
+            Kind::Mark(mark) => match *mark {
+                "==" => (3, Op::Equal),
+                "!=" => (3, Op::NotEqual),
+                "<=" => (3, Op::LessEqual),
+                ">=" => (3, Op::GreaterEqual),
+                "<" => (3, Op::Less),
+                ">" => (3, Op::Greater),
+                "</" => (3, Op::TrimUpper),
+                ">/" => (3, Op::TrimLower),
+                "+" => (4, Op::Add),
+                "-" => (4, Op::Sub),
+                "*" => (5, Op::Mul),
+                "/" => (5, Op::Div),
+                "%" => (5, Op::Mod),
+                "^" => (6, Op::Pow),
+                _ => return None,
+            },
+            Kind::Word(word) => match word.to_ascii_lowercase().as_str() {
+                "or" => (1, Op::Or),
+                "and" => (2, Op::And),
+                "unless" => (2, Op::Unless),
+                "atan2" => (5, Op::Atan2),
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+
+    fn expression(&mut self, power: u8) -> Step<Expr> {
+        self.deeper()?;
         let mut left = self.unary()?;
-        let mut chain = 0;
         while let Some((binding, op)) = self.operator().filter(|(binding, _)| *binding > power) {
             let at = self.at();
             self.next += 1;
-            chain += 1;
-            if chain > CHAIN_MAX {
-                return self.fail(at, format!("more than {CHAIN_MAX} operators in a row; split the expression"));
+            self.chain += 1;
+            if self.chain > CHAIN_MAX {
+                return self.fail(at, format!("more than {CHAIN_MAX} operators; split the expression"));
             }
             let bool = self.word("bool");
             let matching = self.matching()?;
             // The power is right associative.
-            let right = self.expression(if op == "^" { binding - 1 } else { binding })?;
+            let right = self.expression(if op == Op::Pow { binding - 1 } else { binding })?;
             left = self.binary(at, op, left, right, bool, matching)?;
         }
         self.depth -= 1;
         Ok(left)
     }
 
-    fn binary(
-        &self,
-        at: usize,
-        op: &'static str,
-        left: Expr,
-        right: Expr,
-        bool: bool,
-        matching: Matching,
-    ) -> Step<Expr> {
-        let compares = matches!(op, "==" | "!=" | "<=" | ">=" | "<" | ">");
-        let set = matches!(op, "and" | "or" | "unless");
-        for side in [&left, &right] {
-            if !matches!(side.kind, Type::Scalar | Type::Vector) {
-                return self.fail(side.position, "binary expression must contain only scalar and instant vector types");
-            }
-        }
-        let scalars = left.kind == Type::Scalar && right.kind == Type::Scalar;
-        if set && (left.kind == Type::Scalar || right.kind == Type::Scalar) {
-            return self.fail(at, format!("set operator {op:?} not allowed in binary scalar expression"));
-        }
-        if bool && !compares {
-            return self.fail(at, "bool modifier can only be used on comparison operators");
-        }
-        if compares && scalars && !bool {
-            return self.fail(at, "comparisons between scalars must use BOOL modifier");
-        }
-        if set && matching.group.is_some() {
-            return self.fail(at, format!("no grouping allowed for {op:?} operation"));
-        }
-        let both = left.kind == Type::Vector && right.kind == Type::Vector;
-        if (matching.on || !matching.labels.is_empty()) && !both {
-            return self.fail(at, "vector matching only allowed between instant vectors");
-        }
-        let kind = if scalars { Type::Scalar } else { Type::Vector };
-        let position = left.position;
-        let node = Node::Binary { op, left: Box::new(left), right: Box::new(right), bool, matching };
-        Ok(Expr { node, kind, position })
-    }
-
     fn matching(&mut self) -> Step<Matching> {
         let mut matching = Matching::default();
-        let on = self.word("on");
-        if on || self.word("ignoring") {
+        let opens = |parser: &Self| matches!(parser.token(1).kind, Kind::Mark("("));
+        let on = self.word_ahead("on") && opens(self);
+        if on || self.word_ahead("ignoring") && opens(self) {
+            self.next += 1;
             matching.on = on;
             matching.labels = self.names()?;
+            for (word, left) in [("group_left", true), ("group_right", false)] {
+                if matching.group.is_none() && self.word(word) {
+                    let labels = if self.ahead("(") { self.names()? } else { Vec::new() };
+                    matching.group = Some((left, labels));
+                }
+            }
         }
-        for (word, left) in [("group_left", true), ("group_right", false)] {
-            if self.word(word) {
-                let labels = if matches!(self.peek(), Kind::Mark("(")) { self.names()? } else { Vec::new() };
-                matching.group = Some((left, labels));
+        while let Some(word) = ["fill", "fill_left", "fill_right"].into_iter().find(|word| self.word_ahead(word)) {
+            // Without a value it is a metric of that name.
+            if !opens(self) {
+                break;
+            }
+            if !self.features.fill {
+                return self.fail(self.at(), "fill modifiers are experimental and not enabled");
+            }
+            self.next += 2;
+            let value = self.signed_number("fill value")?;
+            self.want(")", "fill value")?;
+            if word != "fill_right" {
+                matching.fill_left = Some(value);
+            }
+            if word != "fill_left" {
+                matching.fill_right = Some(value);
             }
         }
         Ok(matching)
     }
 
+    fn signed_number(&mut self, context: &str) -> Step<f64> {
+        let minus = self.take("-");
+        if !minus {
+            self.take("+");
+        }
+        let Kind::Number(value) = *self.peek() else { return Err(self.unexpected(context, "number")) };
+        self.next += 1;
+        Ok(if minus { -value } else { value })
+    }
+
+    /// Label names between parentheses, quoted or not.
     fn names(&mut self) -> Step<Vec<String>> {
-        self.want("(", "in grouping opts")?;
+        let context = "grouping opts";
+        self.want("(", context)?;
         let mut names = Vec::new();
         while !self.take(")") {
             match self.peek().clone() {
-                Kind::Word(name) | Kind::Text(name) => names.push(name),
-                _ => return Err(self.unexpected("in grouping opts, expected label")),
+                Kind::Word(name) if !name.contains(':') => names.push(name),
+                Kind::Text(name) if name.invalid.is_none() && !name.value.is_empty() => names.push(name.value),
+                _ => return Err(self.unexpected(context, "label")),
             }
             self.next += 1;
-            if !matches!(self.peek(), Kind::Mark(")")) {
-                self.want(",", "in grouping opts")?;
+            if !self.ahead(")") && !self.take(",") {
+                return Err(self.unexpected(context, "\",\" or \")\""));
             }
         }
         Ok(names)
     }
 
     fn unary(&mut self) -> Step<Expr> {
-        let position = self.at();
+        let start = self.at();
         let minus = self.take("-");
         if !minus && !self.take("+") {
             let inner = self.primary()?;
             return self.postfix(inner);
         }
         // Looser than the power, as tight as multiplication.
-        let inner = self.expression(5)?;
-        if !matches!(inner.kind, Type::Scalar | Type::Vector) {
-            return self.fail(
-                position,
-                format!(
-                    "unary expression only allowed on expressions of type scalar or instant vector, got {:?}",
-                    inner.kind.as_str()
-                ),
-            );
+        let body = self.expression(5)?;
+        if !matches!(body.kind, Type::Scalar | Type::Vector) {
+            let kind = body.kind.as_str();
+            let rule = "unary expression only allowed on expressions of type scalar or instant vector";
+            return self.fail(start, format!("{rule}, got {kind:?}"));
         }
-        if !minus {
-            return Ok(inner);
+        let kind = body.kind;
+        let span = self.span(start);
+        if let Node::Number(value) = body.node {
+            return Ok(Expr::new(Node::Number(if minus { -value } else { value }), kind, span));
         }
-        let kind = inner.kind;
-        Ok(Expr { node: Node::Negate(Box::new(inner)), kind, position })
+        Ok(Expr::new(Node::Unary { minus, body: Box::new(body) }, kind, span))
     }
 
     fn primary(&mut self) -> Step<Expr> {
-        let position = self.at();
+        let start = self.at();
         match self.peek().clone() {
             Kind::Number(number) => {
                 self.next += 1;
-                Ok(Expr { node: Node::Number(number), kind: Type::Scalar, position })
+                Ok(Expr::new(Node::Number(number), Type::Scalar, self.span(start)))
             }
             Kind::Text(text) => {
                 self.next += 1;
-                Ok(Expr { node: Node::Text(text), kind: Type::String, position })
+                Ok(Expr::new(Node::Text(text), Type::String, self.span(start)))
             }
             Kind::Mark("(") => {
                 self.next += 1;
                 let inner = self.expression(0)?;
-                self.want(")", "in paren expression")?;
-                Ok(inner)
+                self.want(")", "paren expression")?;
+                let kind = inner.kind;
+                Ok(Expr::new(Node::Paren(Box::new(inner)), kind, self.span(start)))
             }
             Kind::Mark("{") => self.selector(None),
             Kind::Word(word) => {
                 self.next += 1;
-                self.named(position, word)
+                self.named(start, word)
             }
-            _ => Err(self.unexpected("in expression")),
+            _ => Err(self.unexpected("", "")),
         }
     }
 
     /// An aggregation, a call or a metric name.
-    fn named(&mut self, position: usize, word: String) -> Step<Expr> {
-        let lower = word.to_ascii_lowercase();
-        let opens = matches!(self.peek(), Kind::Mark("("));
-        let groups =
-            matches!(self.peek(), Kind::Word(next) if matches!(next.to_ascii_lowercase().as_str(), "by" | "without"));
-        if let Some(op) = AGGREGATORS.iter().find(|op| **op == lower).filter(|_| opens || groups) {
-            return self.aggregation(position, op);
-        }
-        if opens && UNBUILT.contains(&lower.as_str()) {
-            return self
-                .fail(position, format!("aggregation {lower:?} is valid upstream but not built in narthex yet"));
+    fn named(&mut self, start: usize, word: String) -> Step<Expr> {
+        let opens = self.ahead("(");
+        let groups = self.word_ahead("by") || self.word_ahead("without");
+        if let Some(op) = Aggregator::parse(&word).filter(|_| opens || groups) {
+            return self.aggregation(start, op);
         }
         if opens {
-            return self.call(position, &word);
+            return self.call(start, &word);
         }
-        self.selector(Some((position, word)))
+        if ["on", "ignoring", "bool", "group_left", "group_right"].iter().any(|key| word.eq_ignore_ascii_case(key)) {
+            self.next -= 1;
+            return Err(self.unexpected("", ""));
+        }
+        self.selector(Some((start, word)))
     }
 
     fn grouping(&mut self) -> Step<Option<(bool, Vec<String>)>> {
@@ -289,199 +344,84 @@ impl Parser<'_> {
         Ok(None)
     }
 
-    fn aggregation(&mut self, position: usize, op: &'static str) -> Step<Expr> {
-        let before = self.grouping()?;
-        let mut args = self.arguments()?;
-        let after = if before.is_none() { self.grouping()? } else { None };
-        let (without, labels) = before.or(after).unwrap_or_default();
-        let takes = matches!(op, "topk" | "bottomk" | "quantile");
-        if args.len() != 1 + usize::from(takes) {
-            let want = 1 + usize::from(takes);
+    fn aggregation(&mut self, start: usize, op: Aggregator) -> Step<Expr> {
+        if op.experimental() && !self.features.experimental_functions {
             return self.fail(
-                position,
+                start,
                 format!(
-                    "wrong number of arguments for aggregate expression provided, expected {want}, got {}",
-                    args.len()
+                    "{}() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
+                    op.as_str()
                 ),
             );
         }
-        let (Some(body), param) = (args.pop(), args.pop()) else {
-            return self.fail(position, "no arguments for aggregate expression provided");
-        };
-        if body.kind != Type::Vector {
-            return self.fail(
-                body.position,
-                format!("expected type instant vector in aggregation expression, got {}", body.kind.as_str()),
-            );
-        }
-        if param.as_ref().is_some_and(|param| param.kind != Type::Scalar) {
-            return self.fail(position, "expected type scalar in aggregation parameter");
-        }
-        let node = Node::Aggregate { op, param: param.map(Box::new), body: Box::new(body), without, labels };
-        Ok(Expr { node, kind: Type::Vector, position })
+        let before = self.grouping()?;
+        let args = self.arguments(false)?;
+        let after = if before.is_none() { self.grouping()? } else { None };
+        self.aggregate(start, op, before.or(after).unwrap_or_default(), args)
     }
 
-    fn arguments(&mut self) -> Step<Vec<Expr>> {
-        self.want("(", "in call")?;
+    /// Arguments between parentheses; the second one of `info` may match everything.
+    fn arguments(&mut self, info: bool) -> Step<Vec<Expr>> {
+        self.want("(", "aggregation")?;
         let mut args = Vec::new();
-        while !self.take(")") {
-            args.push(self.expression(0)?);
-            if !matches!(self.peek(), Kind::Mark(")")) {
-                self.want(",", "in call")?;
-            }
+        if self.take(")") {
+            return Ok(args);
         }
-        Ok(args)
-    }
-
-    fn call(&mut self, position: usize, name: &str) -> Step<Expr> {
-        let Some(function) = functions::find(name) else {
-            let text = if functions::UPSTREAM.contains(&name) {
-                format!("function {name:?} is valid upstream but not built in narthex yet")
-            } else {
-                format!("unknown function with name {name:?}")
-            };
-            return self.fail(position, text);
-        };
-        let args = self.arguments()?;
-        let (min, max) = (function.required, function.args.len());
-        if args.len() < min || args.len() > max {
-            let got = args.len();
-            return self.fail(position, format!("expected {max} argument(s) in call to {name:?}, got {got}"));
-        }
-        for (arg, want) in args.iter().zip(function.args) {
-            if arg.kind != *want {
-                let (want, got) = (want.as_str(), arg.kind.as_str());
-                return self
-                    .fail(arg.position, format!("expected type {want} in call to function {name:?}, got {got}"));
-            }
-        }
-        Ok(Expr { node: Node::Call { function, args }, kind: function.gives, position })
-    }
-
-    fn selector(&mut self, name: Option<(usize, String)>) -> Step<Expr> {
-        let position = name.as_ref().map_or(self.at(), |(at, _)| *at);
-        let mut matchers = Vec::new();
-        let matcher = |parser: &Self, at, op, label: &str, value: &str| {
-            Matcher::new(op, label, value).or_else(|why| parser.fail(at, why.to_string()))
-        };
-        if let Some((at, name)) = &name {
-            matchers.push(matcher(self, *at, MatchOp::Equal, METRIC_NAME, name)?);
-        }
-        if self.take("{") {
-            while !self.take("}") {
-                let at = self.at();
-                let (label, quoted) = match self.peek().clone() {
-                    Kind::Word(label) => (label, false),
-                    Kind::Text(label) => (label, true),
-                    _ => return Err(self.unexpected("in label matching, expected identifier or \"}\"")),
-                };
-                self.next += 1;
-                let op = match self.peek() {
-                    Kind::Mark("=") => MatchOp::Equal,
-                    Kind::Mark("!=") => MatchOp::NotEqual,
-                    Kind::Mark("=~") => MatchOp::Regex,
-                    Kind::Mark("!~") => MatchOp::NotRegex,
-                    _ if quoted => {
-                        matchers.push(matcher(self, at, MatchOp::Equal, METRIC_NAME, &label)?);
-                        self.take(",");
-                        continue;
-                    }
-                    _ => return Err(self.unexpected("in label matching, expected label matching operator")),
-                };
-                self.next += 1;
-                let Kind::Text(value) = self.peek().clone() else {
-                    return Err(self.unexpected("in label matching, expected string"));
-                };
-                self.next += 1;
-                matchers.push(matcher(self, at, op, &label, &value)?);
-                if !matches!(self.peek(), Kind::Mark("}")) {
-                    self.want(",", "in label matching")?;
-                }
-            }
-        }
-        let names = matchers.iter().filter(|m| m.name() == METRIC_NAME && m.op() == MatchOp::Equal).count();
-        if name.is_some() && names > 1 {
-            return self.fail(position, "metric name must not be set twice");
-        }
-        if matchers.iter().all(Matcher::matches_empty) {
-            return self.fail(position, "vector selector must contain at least one non-empty matcher");
-        }
-        let node = Node::Select(Selector { matchers, offset: 0, at: None, range: None });
-        Ok(Expr { node, kind: Type::Vector, position })
-    }
-
-    /// A duration in milliseconds.
-    fn duration(&mut self) -> Step<i64> {
-        let minus = self.take("-");
-        let Kind::Number(seconds) = *self.peek() else { return Err(self.unexpected("expected a duration")) };
-        let at = self.at();
-        self.next += 1;
-        let ms = (seconds * 1000.0).round();
-        if !ms.is_finite() || ms.abs() > 9e15 {
-            return self.fail(at, "duration out of range");
-        }
-        Ok(if minus { -(ms as i64) } else { ms as i64 })
-    }
-
-    fn postfix(&mut self, mut expr: Expr) -> Step<Expr> {
         loop {
-            let at = self.at();
-            let bracket = self.take("[");
-            let offset = !bracket && self.word("offset");
-            let pin = !bracket && !offset && self.take("@");
-            if !bracket && !offset && !pin {
-                return Ok(expr);
+            let outer = std::mem::replace(&mut self.empty_selectors, info && args.len() == 1);
+            args.push(self.expression(0)?);
+            self.empty_selectors = outer;
+            if self.take(")") {
+                return Ok(args);
             }
-            let Node::Select(selector) = &mut expr.node else {
-                let text = if bracket {
-                    "subqueries are valid upstream but not built in narthex yet; ranges only allowed for vector selectors"
-                } else {
-                    "offset and @ modifiers must be preceded by a selector"
-                };
-                return self.fail(at, text);
-            };
-            if bracket {
-                if selector.range.is_some() {
-                    return self.fail(at, "ranges only allowed for vector selectors");
-                }
-                let range = self.duration()?;
-                if matches!(self.peek(), Kind::Mark(":")) {
-                    return self.fail(at, "subqueries are valid upstream but not built in narthex yet");
-                }
-                self.want("]", "in range")?;
-                if range <= 0 {
-                    return self.fail(at, "duration must be greater than 0");
-                }
-                let Node::Select(selector) = &mut expr.node else { continue };
-                selector.range = Some(range);
-                expr.kind = Type::Matrix;
-            } else if offset {
-                let by = self.duration()?;
-                let Node::Select(selector) = &mut expr.node else { continue };
-                selector.offset = by;
-            } else {
-                let pinned = self.pinned()?;
-                let Node::Select(selector) = &mut expr.node else { continue };
-                selector.at = Some(pinned);
+            if !self.take(",") {
+                return Err(self.unexpected("function call", "\",\" or \")\""));
             }
         }
     }
 
-    fn pinned(&mut self) -> Step<At> {
-        for (word, at) in [("start", At::Start), ("end", At::End)] {
-            if self.word(word) {
-                self.want("(", "in @ modifier")?;
-                self.want(")", "in @ modifier")?;
-                return Ok(at);
-            }
+    fn call(&mut self, start: usize, name: &str) -> Step<Expr> {
+        let Some(function) = functions::find(name) else {
+            return self.fail(start, format!("unknown function with name {name:?}"));
+        };
+        if function.experimental && !self.features.experimental_functions {
+            return self.fail(start, format!("function {name:?} is not enabled"));
         }
-        self.duration().map(At::Time)
+        let args = self.arguments(name == "info")?;
+        self.checked_call(start, function, args)
     }
+}
+
+/// Words with a meaning in the grammar.
+fn keyword(word: &str) -> bool {
+    const WORDS: [&str; 16] = [
+        "and",
+        "or",
+        "unless",
+        "atan2",
+        "offset",
+        "by",
+        "without",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "bool",
+        "fill",
+        "smoothed",
+        "anchored",
+        "start",
+    ];
+    Aggregator::parse(word).is_some() || WORDS.iter().any(|key| key.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all() -> Features {
+        Features::all()
+    }
 
     #[test]
     fn valid_expressions() {
@@ -493,23 +433,34 @@ mod tests {
             "{__name__=\"x\"}",
             "{\"my.metric\", \"l.x\"=\"v\"}",
             "sum by (a, b,) (rate(x[5m]))",
-            "sum(x) without (a)",
+            "sum(x) without (\"a.b\")",
             "a + on (x) group_left (y) b",
+            "a + on (x) group_left fill(-Inf) b",
+            "a + fill_left(1) fill_right(2) fill",
             "a and b or c unless d",
             "x offset -5m @ 100",
             "x[5m] @ end()",
+            "x[5m] offset -(1m * 2)",
+            "x[step() + 1m]",
+            "x[1m:step()]",
+            "rate(x[5m] smoothed)",
+            "x @ -1.5 smoothed + 0",
+            "max_over_time(rate(x[5m])[1h:] offset 5m)",
             "1 > bool 2",
             "topk(3, x)",
             "a % b ^ c",
             "sum",
+            "start + end + step + range + by + offset",
+            "x{by=\"1\", offset=\"2\"}",
             "x:y:z",
             "rate(x[1h30m]) # why",
             "`raw` ",
-            "0x1F",
-            "1e-3",
+            "h </ 3 >/ 2",
+            "info(x, {data=~\".*\"})",
+            "time() + start() + step() + range()",
             "histogram_quantile(0.9, sum by (le) (rate(x_bucket[5m])))",
         ] {
-            if let Err(error) = parse(text) {
+            if let Err(error) = parse_with(text, &all()) {
                 panic!("{text}: {error}");
             }
         }
@@ -521,23 +472,46 @@ mod tests {
             ("", "1:1: parse error: no expression found in input"),
             ("1 >\n 2", "comparisons between scalars must use BOOL modifier"),
             ("foo(", "unknown function with name \"foo\""),
+            ("Rate(x[5m])", "unknown function with name \"Rate\""),
             (
                 "rate(x)",
                 "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector",
             ),
             ("rate()", "expected 1 argument(s) in call to \"rate\", got 0"),
+            ("round(x, 1, 2)", "expected at most 2 argument(s) in call to \"round\", got 3"),
             ("x{a=~\"(\"}", "1:3: parse error:"),
-            ("{a=\"\"}", "at least one non-empty matcher"),
-            ("x[5m:1m]", "not built"),
-            ("sum(x[5m])", "expected type instant vector"),
+            ("{a=\"\"}", "vector selector must contain at least one non-empty matcher"),
+            ("sum(x[5m])", "expected type instant vector in aggregation expression, got range vector"),
             ("x y", "1:3: parse error: unexpected identifier \"y\""),
-            ("1 and x", "set operator"),
+            ("1 and x", "set operator \"and\" not allowed in binary scalar expression"),
             ("\"a", "unterminated"),
-            ("x[0s]", "greater than 0"),
+            ("x[0s]", "duration must be greater than 0"),
+            ("x[5m][5m]", "ranges only allowed for vector selectors"),
+            ("(x)[5m]", "ranges only allowed for vector selectors"),
+            ("x offset 1m offset 2m", "offset may not be set multiple times"),
+            ("x @ 1 @ 2", "@ <timestamp> may not be set multiple times"),
+            ("x @ Inf", "timestamp out of bounds for @ modifier"),
+            ("1 offset 5m", "offset modifier must be preceded by"),
+            ("a{b=\"c\", __name__=\"d\"}", "metric name must not be set twice"),
+            ("sum(1, x)", "wrong number of arguments for aggregate expression provided, expected 1, got 2"),
+            (
+                "deriv(x[3m] smoothed)",
+                "smoothed modifier can only be used with: delta, increase, rate - not with deriv",
+            ),
+            ("rate(x[5m],)", "unexpected \")\""),
         ] {
-            let error = parse(text).expect_err(text).to_string();
+            let error = parse_with(text, &all()).expect_err(text).to_string();
             assert!(error.contains(want), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn experiments_need_their_switch() {
+        for text in ["mad_over_time(x[5m])", "limitk(1, x)", "a + fill(0) b", "rate(x[5m] anchored)"] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains("enabled"), "{text}: {error}");
+        }
+        assert!(parse("x[1m + 1m]").is_ok());
     }
 
     #[test]
@@ -546,15 +520,20 @@ mod tests {
             "(".repeat(100_000),
             "-".repeat(100_000),
             "1+".repeat(100_000),
+            "2^".repeat(100_000),
+            format!("x[{}", "(".repeat(100_000)),
+            format!("x[{}", "-".repeat(100_000)),
+            format!("x[{}", "1+".repeat(100_000)),
+            "x".to_owned() + &"[1m:]".repeat(100_000),
             format!("x{{a=~\"{}\"}}", "(a|b)*".repeat(100_000)),
         ] {
-            assert!(parse(&text).is_err());
+            assert!(parse_with(&text, &all()).is_err());
         }
-        let seed = "sum by (a) (rate(x{b=~\"c|d\",e!=\"é\"}[5m] offset 1m)) > bool on (f) 1.5e3 and y @ 10";
+        let seed = "sum by (a) (rate(x{b=~\"c|d\",e!=\"é\"}[5m:1m+2] offset 1m)) > bool on (f) 1.5e3 and y @ 10";
         for cut in (0..seed.len()).filter(|cut| seed.is_char_boundary(*cut)) {
             for insert in ["", "(", "\"", "é", "\0", "}"] {
-                drop(parse(&format!("{}{insert}{}", &seed[..cut], &seed[cut..])));
-                drop(parse(&format!("{}{insert}", &seed[..cut])));
+                drop(parse_with(&format!("{}{insert}{}", &seed[..cut], &seed[cut..]), &all()));
+                drop(parse_with(&format!("{}{insert}", &seed[..cut]), &all()));
             }
         }
     }

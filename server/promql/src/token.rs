@@ -1,78 +1,86 @@
 //! The lexer: text to spanned tokens. Linear in the text.
 
-use crate::ParseError;
+use crate::{ParseError, expr::Text};
 
-/// A token and the byte offset of its first character.
+/// A token with the bytes it covers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
-    pub(crate) at: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kind {
     Word(String),
     Number(f64),
-    Text(String),
+    Text(Text),
     Mark(&'static str),
     End,
 }
 
 /// Longest first, so that `==` is not two `=`.
-const MARKS: [&str; 25] = [
-    "==", "!=", "<=", ">=", "=~", "!~", "(", ")", "{", "}", "[", "]", ",", ":", "@", "+", "-", "*", "/", "%", "^", "=",
-    "<", ">", "#",
+const MARKS: [&str; 26] = [
+    "==", "!=", "<=", ">=", "</", ">/", "=~", "!~", "(", ")", "{", "}", "[", "]", ",", ":", "@", "+", "-", "*", "/",
+    "%", "^", "=", "<", ">",
+];
+
+/// Units of durations, largest first, in seconds.
+const UNITS: [(&str, f64); 7] = [
+    ("y", 365.0 * 86_400.0),
+    ("w", 7.0 * 86_400.0),
+    ("d", 86_400.0),
+    ("h", 3_600.0),
+    ("m", 60.0),
+    ("s", 1.0),
+    ("ms", 0.001),
 ];
 
 /// Splits a text into tokens; the last one is [`Kind::End`].
 pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, ParseError> {
-    let (mut all, mut at) = (Vec::new(), 0);
-    while at < text.len() {
-        let rest = &text[at..];
-        let Some(first) = rest.chars().next() else { break };
+    let (mut all, mut start, mut brackets, mut braces) = (Vec::new(), 0, 0usize, 0usize);
+    while let Some(first) = text[start..].chars().next() {
+        let rest = &text[start..];
         if first.is_ascii_whitespace() {
-            at += 1;
+            start += 1;
             continue;
         }
-        let (kind, length) = if first.is_ascii_digit() || first == '.' {
-            number(rest).ok_or_else(|| error(text, at, format!("bad number or duration syntax: {:.20?}", rest)))?
-        } else if first.is_ascii_alphabetic() || first == '_' {
-            word(rest)
-        } else if matches!(first, '"' | '\'' | '`') {
-            quoted(rest, first).map_err(|why| error(text, at, why))?
-        } else {
-            let mark = MARKS.iter().find(|mark| rest.starts_with(**mark));
-            match mark {
-                Some(&"#") => {
-                    at += rest.find('\n').unwrap_or(rest.len());
-                    continue;
-                }
-                Some(mark) => (Kind::Mark(mark), mark.len()),
-                None => return Err(error(text, at, format!("unexpected character: {first:?}"))),
+        if first == '#' {
+            start += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        }
+        let colon = brackets == 0 && braces == 0;
+        let (kind, length) = match first {
+            '0'..='9' | '.' => number(rest).map_err(|why| error(text, start, why))?,
+            '"' | '\'' | '`' => string(rest).map_err(|why| error(text, start, why))?,
+            'a'..='z' | 'A'..='Z' | '_' => word(rest, colon),
+            ':' if colon && rest[1..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') => {
+                word(rest, true)
             }
+            _ => mark(rest).ok_or_else(|| error(text, start, format!("unexpected character: {first:?}")))?,
         };
-        all.push(Token { kind, at });
-        at += length;
+        match kind {
+            Kind::Mark("[") => brackets += 1,
+            Kind::Mark("]") => brackets = brackets.saturating_sub(1),
+            Kind::Mark("{") => braces += 1,
+            Kind::Mark("}") => braces = braces.saturating_sub(1),
+            _ => {}
+        }
+        all.push(Token { kind, start, end: start + length });
+        start += length;
     }
-    all.push(Token { kind: Kind::End, at: text.len() });
+    all.push(Token { kind: Kind::End, start: text.len(), end: text.len() });
     Ok(all)
 }
 
-/// An error at a byte offset.
-pub(crate) fn error(text: &str, at: usize, message: impl Into<String>) -> ParseError {
-    let before = &text[..text.floor_char_boundary(at)];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().len() + 1;
-    ParseError { line, column, message: message.into() }
+fn mark(rest: &str) -> Option<(Kind, usize)> {
+    MARKS.iter().find(|mark| rest.starts_with(**mark)).map(|mark| (Kind::Mark(mark), mark.len()))
 }
 
-fn word(rest: &str) -> (Kind, usize) {
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    // A colon belongs to a metric name only when more of the name follows it.
-    let mut length = rest.find(|c: char| !name(c)).unwrap_or(rest.len());
-    while rest[..length].ends_with(':') {
-        length -= 1;
-    }
+/// A name; a colon belongs to it outside of brackets and braces.
+fn word(rest: &str, colon: bool) -> (Kind, usize) {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || colon && c == ':';
+    let length = rest.find(|c| !part(c)).unwrap_or(rest.len());
     let word = &rest[..length];
     let kind = match word.to_ascii_lowercase().as_str() {
         "inf" => Kind::Number(f64::INFINITY),
@@ -82,46 +90,224 @@ fn word(rest: &str) -> (Kind, usize) {
     (kind, length)
 }
 
-/// A number, or a duration as its seconds.
-fn number(rest: &str) -> Option<(Kind, usize)> {
-    if let Some(hex) = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X")) {
-        let length = hex.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(hex.len());
-        return Some((Kind::Number(u64::from_str_radix(&hex[..length], 16).ok()? as f64), length + 2));
+/// A number, or a duration in seconds.
+fn number(rest: &str) -> Result<(Kind, usize), String> {
+    let joins = |length: usize| rest[length..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
+    if let Some((seconds, length)) = duration(rest)
+        && !joins(length)
+    {
+        return Ok((Kind::Number(seconds), length));
     }
-    let mut length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len());
-    let exponent = rest[..length].ends_with(['e', 'E']) && rest[length..].starts_with(['+', '-']);
-    if exponent {
-        let tail = &rest[length + 1..];
-        length += 1 + tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
+    let length = digits(rest);
+    if joins(length) {
+        let end = rest[length..].find(|c: char| !c.is_alphanumeric()).map_or(rest.len(), |more| length + more);
+        return Err(format!("bad number or duration syntax: {:?}", &rest[..end.max(1)]));
     }
     let text = rest[..length].replace('_', "");
-    if let Ok(number) = text.parse::<f64>() {
-        return Some((Kind::Number(number), length));
-    }
-    let duration = model::Duration::parse(&text).ok()?;
-    Some((Kind::Number(duration.as_millis() as f64 / 1000.0), length))
+    value(&text)
+        .map(|value| (Kind::Number(value), length))
+        .ok_or_else(|| format!("bad number or duration syntax: {:?}", &rest[..length.max(1)]))
 }
 
-fn quoted(rest: &str, quote: char) -> Result<(Kind, usize), String> {
-    let body = &rest[1..];
-    if quote == '`' {
-        let end = body.find('`').ok_or("unterminated raw string")?;
-        return Ok((Kind::Text(body[..end].to_owned()), end + 2));
+/// Hexadecimal, octal with a leading zero as in C, or decimal.
+pub(crate) fn value(text: &str) -> Option<f64> {
+    let lower = text.to_ascii_lowercase();
+    if let Some(hex) = lower.strip_prefix("0x") {
+        return i64::from_str_radix(hex, 16).ok().map(|value| value as f64);
     }
-    let (mut out, mut chars) = (String::new(), body.char_indices());
-    while let Some((i, c)) = chars.next() {
-        match c {
-            c if c == quote => return Ok((Kind::Text(out), i + 2)),
-            '\n' => break,
-            '\\' => match chars.next() {
-                Some((_, 'n')) => out.push('\n'),
-                Some((_, 't')) => out.push('\t'),
-                Some((_, 'r')) => out.push('\r'),
-                Some((_, c @ ('\\' | '"' | '\''))) => out.push(c),
-                other => return Err(format!("unknown escape sequence {:?}", other.map(|(_, c)| c))),
-            },
-            c => out.push(c),
+    let octal = lower.len() > 1 && lower.starts_with('0') && lower.bytes().all(|byte| byte.is_ascii_digit());
+    if octal && let Ok(value) = i64::from_str_radix(&lower, 8) {
+        return Some(value as f64);
+    }
+    text.parse().ok()
+}
+
+/// How far a number reaches: digits with underscores between them, a point, an exponent.
+fn digits(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let run = |mut at: usize, digit: fn(&u8) -> bool| {
+        while bytes.get(at).is_some_and(|byte| digit(byte) || *byte == b'_' && bytes.get(at + 1).is_some_and(digit)) {
+            at += 1;
+        }
+        at
+    };
+    if rest.starts_with("0x") || rest.starts_with("0X") {
+        return run(2, u8::is_ascii_hexdigit);
+    }
+    let mut at = run(0, u8::is_ascii_digit);
+    if bytes.get(at) == Some(&b'.') {
+        at = run(at + 1, u8::is_ascii_digit);
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        if bytes.get(at + 1 + sign).is_some_and(u8::is_ascii_digit) {
+            return run(at + 1 + sign, u8::is_ascii_digit);
         }
     }
-    Err("unterminated quoted string".into())
+    at
+}
+
+/// `1h30m`: units in descending order, each once.
+fn duration(rest: &str) -> Option<(f64, usize)> {
+    let (mut at, mut unit, mut total) = (0, 0, 0.0);
+    loop {
+        let tail = &rest[at..];
+        let digits = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
+        let letters = tail[digits..].find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len() - digits);
+        if digits == 0 {
+            return (at > 0).then_some((total, at));
+        }
+        let name = &tail[digits..digits + letters];
+        let place = UNITS.iter().position(|(have, _)| *have == name).filter(|place| *place >= unit)?;
+        total += tail[..digits].parse::<u64>().ok()? as f64 * UNITS[place].1;
+        unit = place + 1;
+        at += digits + letters;
+    }
+}
+
+/// A quoted string with Go's escapes, or a raw one between backquotes.
+pub(crate) fn string(rest: &str) -> Result<(Kind, usize), String> {
+    let quote = rest.as_bytes()[0];
+    let inside = &rest.as_bytes()[1..];
+    let text = |bytes: Vec<u8>, length| match String::from_utf8(bytes) {
+        Ok(value) => (Kind::Text(Text { value, invalid: None }), length),
+        Err(failed) => {
+            let value = String::from_utf8_lossy(failed.as_bytes()).into_owned();
+            (Kind::Text(Text { value, invalid: Some(escaped(failed.as_bytes())) }), length)
+        }
+    };
+    let (mut bytes, mut at) = (Vec::new(), 0);
+    loop {
+        match inside.get(at) {
+            None => {
+                return Err(if quote == b'`' { "unterminated raw string" } else { "unterminated quoted string" }.into());
+            }
+            Some(byte) if *byte == quote => return Ok(text(bytes, at + 2)),
+            Some(b'\n') if quote != b'`' => return Err("unterminated quoted string".into()),
+            Some(b'\\') if quote != b'`' => at += escape(&inside[at + 1..], quote, &mut bytes)? + 1,
+            Some(byte) => {
+                bytes.push(*byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// Reads what follows a backslash; answers its length.
+fn escape(rest: &[u8], quote: u8, out: &mut Vec<u8>) -> Result<usize, String> {
+    let Some(letter) = rest.first() else { return Err("escape sequence not terminated".into()) };
+    let simple = match letter {
+        b'a' => 7,
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 11,
+        b'\\' => b'\\',
+        byte if *byte == quote => quote,
+        _ => 0,
+    };
+    if simple != 0 {
+        out.push(simple);
+        return Ok(1);
+    }
+    let (skip, digits, radix) = match letter {
+        b'x' => (1, 2, 16),
+        b'u' => (1, 4, 16),
+        b'U' => (1, 8, 16),
+        b'0'..=b'7' => (0, 3, 8),
+        letter => return Err(format!("unknown escape sequence {:?}", char::from(*letter))),
+    };
+    let code = rest
+        .get(skip..skip + digits)
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .and_then(|digits| u32::from_str_radix(digits, radix).ok())
+        .ok_or("illegal character in escape sequence")?;
+    if digits > 3 {
+        let c = char::from_u32(code).ok_or("escape sequence is an invalid Unicode code point")?;
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    } else {
+        out.push(u8::try_from(code).map_err(|_| "escape sequence is an invalid Unicode code point")?);
+    }
+    Ok(skip + digits)
+}
+
+/// Bytes between quotes, those that are no UTF-8 as `\xhh`.
+fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let inner = crate::notes::quoted(chunk.valid());
+        out.push_str(&inner[1..inner.len() - 1]);
+        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
+    }
+    out.push('"');
+    out
+}
+
+/// Line and column of a byte, both from 1.
+pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    (line, column)
+}
+
+/// An error at a byte of the text.
+pub(crate) fn error(text: &str, at: usize, message: impl Into<String>) -> ParseError {
+    let (line, column) = place(text, at);
+    ParseError { line, column, message: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(text: &str) -> Vec<Kind> {
+        tokens(text).expect(text).into_iter().map(|token| token.kind).collect()
+    }
+
+    #[test]
+    fn numbers_and_durations() {
+        for (text, want) in [
+            ("1", 1.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("1e-3", 0.001),
+            ("0x1F", 31.0),
+            ("017", 15.0),
+            ("08", 8.0),
+            ("1_000", 1000.0),
+            ("1h30m", 5400.0),
+            ("5ms", 0.005),
+            ("Inf", f64::INFINITY),
+        ] {
+            assert_eq!(kinds(text), [Kind::Number(want), Kind::End], "{text}");
+        }
+        for text in ["1.5h", "0x5m", "1m1h", "5x", "1__0", "12w5"] {
+            assert!(tokens(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn strings_and_their_escapes() {
+        for (text, want) in [(r#""a\"\n\x41\u00e9\101""#, "a\"\nAéA"), ("'it\"s'", "it\"s"), ("`raw\\\n`", "raw\\\n")]
+        {
+            let Kind::Text(got) = kinds(text).remove(0) else { panic!("{text} is a string") };
+            assert_eq!(got, Text { value: want.to_owned(), invalid: None });
+        }
+        let Kind::Text(got) = kinds(r#""a\xc5z""#).remove(0) else { panic!("a string") };
+        assert_eq!(got.invalid.as_deref(), Some(r#""a\xc5z""#));
+        for text in ["\"a", "'a\n'", r#""\q""#, r#""\x4""#, "`a"] {
+            assert!(tokens(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn colons_belong_to_names_outside_of_brackets() {
+        assert_eq!(kinds("a:b"), [Kind::Word("a:b".into()), Kind::End]);
+        assert_eq!(kinds(":b"), [Kind::Word(":b".into()), Kind::End]);
+        let marks = kinds("[a:b]");
+        assert_eq!(marks[2], Kind::Mark(":"));
+    }
 }

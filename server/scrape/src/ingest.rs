@@ -1,24 +1,22 @@
-//! One target's samples on their way into storage: caches, limits, staleness. No clock, no socket.
+//! One target's samples on their way into storage: cache, limits, staleness, report series. No clock, no socket.
 
-use crate::ScrapeConfig;
+use crate::{
+    ScrapeConfig,
+    cache::{Cache, Place},
+    failure::{Failure, Kind},
+    labels,
+    metadata::Families,
+};
 use exposition::{
     Format,
-    scrape::{Entry, Parser},
+    scrape::{Entry, Options, Parser},
 };
-use model::{Builder, Labels, METRIC_NAME, Relabel, Timestamp, stale_nan};
-use std::collections::HashMap;
+use model::{Builder, Labels, METRIC_NAME, Sample, Timestamp, Value, stale_nan};
+use std::sync::Arc;
 use storage::{AppendError, Appender, SeriesId, Storage};
 
-/// Why a scrape failed; its series end with it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(pub String);
-
-impl Failure {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
+/// How far ahead of the scrape an exposed time may lie, in milliseconds. Upstream's bound.
+const AHEAD_MS_MAX: i64 = 600_000;
 
 /// What a scrape brought.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,28 +33,27 @@ pub struct Outcome {
     pub out_of_order: u64,
     /// Samples outside the time range that may be written.
     pub out_of_bounds: u64,
+    /// Bytes of the body, uncompressed; -1 when it was over its limit.
+    pub body_bytes: i64,
     /// Why the scrape failed.
     pub error: Option<Failure>,
-}
-
-/// A series text that was seen: what it became, and in which scrape.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    /// None is "dropped by relabelling".
-    id: Option<SeriesId>,
-    seen: u64,
-    tracked: bool,
 }
 
 /// The memory of one target between scrapes.
 #[derive(Debug)]
 pub struct Loop {
-    config: ScrapeConfig,
-    labels: Labels,
-    known: HashMap<Box<[u8]>, Known>,
-
+    config: Arc<ScrapeConfig>,
+    target: Labels,
+    cache: Cache,
+    families: Families,
+    builder: Builder,
+    /// Series of texts from before a change of the configuration, until the next good scrape shows which go on.
+    orphans: Vec<SeriesId>,
     round: u64,
-    reports: [Option<SeriesId>; 5],
+    /// The last scrape that was stored, and how many series it has that must be ended; 0 is "none".
+    good: u64,
+    alive: usize,
+    reports: Vec<(Labels, Option<SeriesId>)>,
 }
 
 const REPORTS: [&str; 5] = [
@@ -66,15 +63,61 @@ const REPORTS: [&str; 5] = [
     "scrape_samples_post_metric_relabeling",
     "scrape_series_added",
 ];
+const EXTRA_REPORTS: [&str; 3] = ["scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"];
+
+/// What one pass over a body counts beside the outcome.
+#[derive(Default)]
+struct Pass {
+    seen: usize,
+    /// Series that go on from the last good scrape.
+    continued: usize,
+    tracked: usize,
+}
 
 impl Loop {
     /// A target not scraped yet.
-    pub fn new(config: ScrapeConfig, labels: Labels) -> Self {
-        Self { config, labels, known: HashMap::new(), round: 0, reports: [None; 5] }
+    pub fn new(config: Arc<ScrapeConfig>, target: Labels) -> Self {
+        let mut new = Self {
+            config,
+            target,
+            cache: Cache::new(),
+            families: Families::default(),
+            builder: Builder::default(),
+            orphans: Vec::new(),
+            round: 0,
+            good: 0,
+            alive: 0,
+            reports: Vec::new(),
+        };
+        new.name_reports();
+        new
     }
 
-    /// Stores the samples of a body, or the end of all series when the scrape failed, and the report series.
-    /// O(samples); known series cost a look-up, a number and an append.
+    /// Takes a changed configuration. Series that it no longer yields end at the next scrape.
+    pub fn reconfigure(&mut self, config: Arc<ScrapeConfig>) {
+        let good = self.good;
+        let live = |slot: &&mut crate::cache::Slot| slot.stored == good && good > 0;
+        self.orphans.extend(self.cache.slots().filter(live).filter_map(|slot| slot.id));
+        self.cache = Cache::new();
+        (self.good, self.alive) = (0, 0);
+        self.config = config;
+        self.name_reports();
+    }
+
+    fn name_reports(&mut self) {
+        let extra = if self.config.extra_metrics { &EXTRA_REPORTS[..] } else { &[] };
+        let labels = |name: &&str| (Builder::from(&self.target).set(METRIC_NAME, name).build(), None);
+        self.reports = REPORTS.iter().chain(extra).map(labels).collect();
+    }
+
+    /// What families of this target say of themselves.
+    pub fn families(&self) -> &Families {
+        &self.families
+    }
+
+    /// Stores the samples of a body and the report series, visible together. A failed scrape stores the end of all
+    /// series of the last good one instead. O(samples); a series text that was there before costs a comparison, a
+    /// number and an append.
     pub fn ingest(
         &mut self,
         at: Timestamp,
@@ -85,36 +128,55 @@ impl Loop {
         self.round += 1;
         let mut outcome = Outcome::default();
         let stored = fetched.and_then(|(body, format)| {
+            outcome.body_bytes = i64::try_from(body.len()).unwrap_or(i64::MAX);
             let mut appender = storage.appender();
-            self.body(body, format, at, &mut *appender, &mut outcome)?;
-            self.end_missing(at, &mut *appender);
-            appender.commit().map_err(|error| Failure::new(error.to_string()))
+            let pass = self.body(body, format, at, &mut *appender, &mut outcome)?;
+            self.end_missing(at, pass.continued, &mut *appender);
+            self.report(at, duration_seconds, &outcome, &mut *appender);
+            appender.commit().map_err(|error| Failure::new(error.to_string()))?;
+            Ok(pass)
         });
-        let mut appender = storage.appender();
-        if let Err(error) = stored {
-            outcome.error = Some(error);
-            outcome.added = 0;
-            self.round += 1;
-            self.end_missing(at, &mut *appender);
+        match stored {
+            Ok(pass) => self.accept(&pass),
+            Err(error) => self.refuse(at, duration_seconds, error, &mut outcome, storage),
         }
-        self.report(at, duration_seconds, &outcome, &mut *appender);
-        if let Err(error) = appender.commit() {
-            outcome.error.get_or_insert(Failure::new(error.to_string()));
-        }
-        self.forget();
         outcome
     }
 
     /// Ends all series of a target that is gone.
     pub fn end(&mut self, at: Timestamp, storage: &dyn Storage) {
-        self.round += 1;
         let mut appender = storage.appender();
-        self.end_missing(at, &mut *appender);
-        for id in self.reports.iter().flatten() {
-            // The series may be gone already.
-            let _ = appender.float(*id, at, stale_nan());
+        self.end_all(at, &mut *appender);
+        for id in self.reports.iter().filter_map(|(_, id)| *id) {
+            end_series(id, at, &mut *appender);
         }
-        let _ = appender.commit();
+        if let Err(error) = appender.commit() {
+            tracing::warn!(%error, "the end of a target's series was not stored");
+        }
+    }
+
+    /// Makes this scrape the last good one, and forgets the texts that neither it nor the one before it had.
+    fn accept(&mut self, pass: &Pass) {
+        let before = std::mem::replace(&mut self.good, self.round);
+        self.alive = pass.tracked;
+        if pass.seen < self.cache.len() {
+            let round = self.round;
+            self.cache.retain(|slot| slot.seen == round || slot.seen == before && before > 0);
+        }
+        self.families.forget(self.round);
+    }
+
+    fn refuse(&mut self, at: Timestamp, seconds: f64, error: Failure, outcome: &mut Outcome, storage: &dyn Storage) {
+        outcome.added = 0;
+        outcome.body_bytes = if error.kind == Kind::BodySize { -1 } else { 0 };
+        outcome.error = Some(error);
+        let mut appender = storage.appender();
+        self.end_all(at, &mut *appender);
+        self.report(at, seconds, outcome, &mut *appender);
+        if let Err(error) = appender.commit() {
+            tracing::warn!(%error, "the report of a failed scrape was not stored");
+        }
+        (self.good, self.alive) = (0, 0);
     }
 
     fn body(
@@ -124,257 +186,195 @@ impl Loop {
         at: Timestamp,
         appender: &mut dyn Appender,
         outcome: &mut Outcome,
-    ) -> Result<(), Failure> {
-        let mut parser = Parser::new(body, format);
-        let mut builder = Builder::default();
-        let mut over = false;
-        loop {
-            let entry = parser.next().map_err(|error| Failure::new(error.to_string()))?;
-            let Some(entry) = entry else { break };
-            let Entry::Series { raw, value, at: exposed } = entry else { continue };
+    ) -> Result<Pass, Failure> {
+        let options = Options {
+            native_histograms: self.config.native_histograms,
+            keep_classic: self.config.always_scrape_classic,
+            start_timestamps: false,
+        };
+        let mut parser = Parser::with_options(body, format, options);
+        let mut pass = Pass::default();
+        self.cache.rewind();
+        while let Some(entry) = parser.next().map_err(|error| Failure::new(error.to_string()))? {
+            let (raw, value, exposed) = match entry {
+                Entry::Series { raw, value, at } => (raw, Value::Float(value), at),
+                Entry::Histogram { raw, value, at } => (raw, Value::Histogram(value), at),
+                entry => {
+                    self.families.note(&entry, self.round);
+                    continue;
+                }
+            };
             outcome.scraped += 1;
-            let exposed = exposed.filter(|_| self.config.honor_timestamps);
-            let known = self.lookup(raw, &parser, &mut builder, appender, outcome)?;
-            let Some(id) = known else { continue };
+            let place = match self.cache.find(&raw) {
+                Some(place) => place,
+                None => self.admit(&raw, &parser, appender)?,
+            };
+            let slot = self.cache.slot(place);
+            let again = slot.seen == self.round;
+            pass.seen += usize::from(!again);
+            slot.seen = self.round;
+            if slot.id.is_none() {
+                continue;
+            }
             outcome.kept += 1;
-            // Counting goes on, so that the report tells how far over the limit it was.
-            over |= self.config.sample_limit > 0 && outcome.kept > self.config.sample_limit;
-            if over {
+            // Parsing goes on over the limit, so that the report tells how far over it was.
+            if self.config.sample_limit > 0 && outcome.kept > self.config.sample_limit {
+                continue;
+            }
+            let exposed = exposed.filter(|_| self.config.honor_timestamps);
+            if again && exposed.is_none() {
+                outcome.duplicates += 1;
                 continue;
             }
             let time = exposed.map_or(at, Timestamp);
-            match appender.float(id, time, value) {
-                Ok(()) => {}
-                Err(AppendError::DuplicateTimestamp) => outcome.duplicates += 1,
-                Err(AppendError::OutOfOrder) => outcome.out_of_order += 1,
-                Err(AppendError::OutOfBounds) => outcome.out_of_bounds += 1,
-                Err(error) => return Err(Failure::new(error.to_string())),
-            }
-            if let Some(known) = self.known.get_mut(raw) {
-                known.tracked = exposed.is_none();
-            }
-        }
-        if over { Err(Failure::new("sample limit exceeded")) } else { Ok(()) }
-    }
-
-    /// The series of a text; a new one is parsed, relabelled and registered.
-    fn lookup(
-        &mut self,
-        raw: &[u8],
-        parser: &Parser<'_>,
-        builder: &mut Builder,
-        appender: &mut dyn Appender,
-        outcome: &mut Outcome,
-    ) -> Result<Option<SeriesId>, Failure> {
-        if let Some(known) = self.known.get_mut(raw) {
-            // The storage may have given the series up since.
-            if known.id.is_none() || known.seen + 2 > self.round {
-                known.seen = self.round;
-                return Ok(known.id);
-            }
-        }
-        parser.labels(builder);
-        let id = match self.final_labels(builder)? {
-            None => None,
-            Some(labels) => {
-                outcome.added += 1;
-                Some(appender.series(&labels).map_err(|error| Failure::new(error.to_string()))?)
-            }
-        };
-        self.known.insert(raw.into(), Known { id, seen: self.round, tracked: true });
-        Ok(id)
-    }
-
-    /// Target labels, clashes, relabelling, limits. None is "dropped".
-    fn final_labels(&self, builder: &mut Builder) -> Result<Option<Labels>, Failure> {
-        let exposed = builder.build();
-        for (name, value) in self.labels.iter() {
-            let clash = exposed.get(name);
-            if self.config.honor_labels && clash.is_some() {
+            if time.0 > at.0.saturating_add(AHEAD_MS_MAX) {
+                outcome.out_of_bounds += 1;
                 continue;
             }
-            if let Some(old) = clash {
-                let mut renamed = format!("exported_{name}");
-                while !builder.get(&renamed).is_empty() || self.labels.get(&renamed).is_some() {
-                    renamed.insert_str(0, "exported_");
-                }
-                builder.set(&renamed, old);
-            }
-            builder.set(name, value);
+            let tracked = exposed.is_none() || self.config.track_timestamps_staleness;
+            let stored = self.store(place, time, value, &parser, appender)?;
+            self.account(place, stored, tracked, outcome, &mut pass)?;
         }
-        if !Relabel::apply(&self.config.metric_relabel, builder) {
-            return Ok(None);
+        if self.config.sample_limit > 0 && outcome.kept > self.config.sample_limit {
+            return Err(Failure::sample_limit());
         }
-        let labels = builder.build();
-        if labels.metric_name().is_empty() {
-            return Err(Failure::new("missing metric name (__name__ label)"));
-        }
-        self.check_limits(&labels)?;
-        Ok(Some(labels))
+        Ok(pass)
     }
 
-    fn check_limits(&self, labels: &Labels) -> Result<(), Failure> {
-        let over = |limit: u64, have: usize| limit > 0 && have as u64 > limit;
-        let name: String = labels.metric_name().chars().take(50).collect();
-        let limit = self.config.label_limit;
-        if over(limit, labels.len()) {
-            let count = labels.len();
-            return Err(Failure::new(format!(
-                "label_limit exceeded (metric: {name}, number of labels: {count}, limit: {limit})"
-            )));
+    /// Registers the series of a text seen for the first time.
+    fn admit(&mut self, raw: &[u8], parser: &Parser<'_>, appender: &mut dyn Appender) -> Result<Place, Failure> {
+        let id = self.register(parser, appender)?;
+        Ok(self.cache.insert(raw, id))
+    }
+
+    fn register(&mut self, parser: &Parser<'_>, appender: &mut dyn Appender) -> Result<Option<SeriesId>, Failure> {
+        parser.labels(&mut self.builder);
+        let labels = labels::stored(&self.config, &self.target, &mut self.builder)?;
+        labels.map(|labels| appender.series(&labels).map_err(|error| Failure::new(error.to_string()))).transpose()
+    }
+
+    /// Appends a sample; a series that storage gave up since the last scrape is registered again.
+    fn store(
+        &mut self,
+        place: Place,
+        at: Timestamp,
+        value: Value,
+        parser: &Parser<'_>,
+        appender: &mut dyn Appender,
+    ) -> Result<Result<(), AppendError>, Failure> {
+        let Some(id) = self.cache.slot(place).id else { return Ok(Ok(())) };
+        let result = append(id, at, &value, appender);
+        if result != Err(AppendError::UnknownSeries) {
+            return Ok(result);
         }
-        for (label, value) in labels.iter() {
-            let (limit, length) = (self.config.label_name_length_limit, label.len());
-            if over(limit, length) {
-                let text = format!(
-                    "label_name_length_limit exceeded (metric: {name}, label name: {label:.50}, length: {length}, limit: {limit})"
-                );
-                return Err(Failure::new(text));
-            }
-            let (limit, length) = (self.config.label_value_length_limit, value.len());
-            if over(limit, length) {
-                let text = format!(
-                    "label_value_length_limit exceeded (metric: {name}, label name: {label:.50}, value: {value:.50}, length: \
-                     {length}, limit: {limit})"
-                );
-                return Err(Failure::new(text));
-            }
+        // Once is enough: a series cannot vanish within a transaction.
+        let fresh = self.register(parser, appender)?;
+        self.cache.slot(place).id = fresh;
+        Ok(fresh.map_or(Ok(()), |id| append(id, at, &value, appender)))
+    }
+
+    /// Counts what became of a sample, and remembers that its series must be ended one day.
+    fn account(
+        &mut self,
+        place: Place,
+        stored: Result<(), AppendError>,
+        tracked: bool,
+        outcome: &mut Outcome,
+        pass: &mut Pass,
+    ) -> Result<(), Failure> {
+        let accepted = stored.is_ok();
+        match stored {
+            Ok(()) => {}
+            Err(AppendError::DuplicateTimestamp) => outcome.duplicates += 1,
+            Err(AppendError::OutOfOrder) => outcome.out_of_order += 1,
+            Err(AppendError::OutOfBounds) => outcome.out_of_bounds += 1,
+            Err(error) => return Err(Failure::new(error.to_string())),
+        }
+        let (good, round) = (self.good, self.round);
+        let slot = self.cache.slot(place);
+        if accepted && !slot.known {
+            slot.known = true;
+            outcome.added += 1;
+        }
+        if slot.known && tracked && slot.stored != round {
+            slot.before = good > 0 && slot.stored == good;
+            pass.continued += usize::from(slot.before);
+            pass.tracked += 1;
+            slot.stored = round;
         }
         Ok(())
     }
 
-    /// Writes stale markers for series that the last scrape had and this one has not.
-    fn end_missing(&mut self, at: Timestamp, appender: &mut dyn Appender) {
-        for known in self.known.values_mut().filter(|known| known.seen < self.round && known.tracked) {
-            if let Some(id) = known.id {
-                // A series that storage gave up needs no end.
-                let _ = appender.float(id, at, stale_nan());
+    /// Marks the end of the series that the last good scrape had and this one has not. Free when none is missing.
+    fn end_missing(&mut self, at: Timestamp, continued: usize, appender: &mut dyn Appender) {
+        let good = self.good;
+        if good > 0 && continued < self.alive {
+            for slot in self.cache.slots().filter(|slot| slot.stored == good) {
+                slot.stored = 0;
+                if let Some(id) = slot.id {
+                    end_series(id, at, appender);
+                }
             }
-            known.tracked = false;
+        }
+        self.end_orphans(at, appender);
+    }
+
+    /// Marks the end of all series of the last good scrape, those included that the undone one had already seen.
+    fn end_all(&mut self, at: Timestamp, appender: &mut dyn Appender) {
+        let (good, round) = (self.good, self.round);
+        for slot in self.cache.slots() {
+            let live = good > 0 && (slot.stored == good || slot.stored == round && slot.before);
+            slot.stored = 0;
+            if let Some(id) = slot.id.filter(|_| live) {
+                end_series(id, at, appender);
+            }
+        }
+        self.end_orphans(at, appender);
+    }
+
+    /// A series that goes on has a sample for this time already, so that its end is refused as a duplicate.
+    fn end_orphans(&mut self, at: Timestamp, appender: &mut dyn Appender) {
+        for id in self.orphans.drain(..) {
+            end_series(id, at, appender);
         }
     }
 
-    /// Drops what has not been seen for two scrapes.
-    fn forget(&mut self) {
-        let round = self.round;
-        self.known.retain(|_, known| known.seen + 2 > round);
-    }
-
-    fn report(&mut self, at: Timestamp, duration: f64, outcome: &Outcome, appender: &mut dyn Appender) {
-        let up = f64::from(u8::from(outcome.error.is_none()));
-        let values = [up, duration, outcome.scraped as f64, outcome.kept as f64, outcome.added as f64];
-        for ((name, value), id) in REPORTS.iter().zip(values).zip(&mut self.reports) {
-            let mut builder = Builder::from(&self.labels);
-            let labels = builder.set(METRIC_NAME, name).build();
-            let mut write = |series: SeriesId| appender.float(series, at, value);
-            if id.is_some_and(|series| write(series).is_ok()) {
+    fn report(&mut self, at: Timestamp, seconds: f64, outcome: &Outcome, appender: &mut dyn Appender) {
+        let values = [
+            f64::from(u8::from(outcome.error.is_none())),
+            seconds,
+            outcome.scraped as f64,
+            outcome.kept as f64,
+            outcome.added as f64,
+            self.config.timeout.as_millis() as f64 / 1000.0,
+            self.config.sample_limit as f64,
+            outcome.body_bytes as f64,
+        ];
+        for ((labels, id), value) in self.reports.iter_mut().zip(values) {
+            if id.is_some_and(|id| appender.float(id, at, value) != Err(AppendError::UnknownSeries)) {
                 continue;
             }
-            if let Ok(series) = appender.series(&labels) {
-                *id = Some(series);
-                // A report that cannot be stored has nowhere to be reported.
-                let _ = appender.float(series, at, value);
+            match appender.series(labels) {
+                // An exposed series of the same name came first: its sample stays, as upstream.
+                Ok(series) => drop((id.insert(series), appender.float(series, at, value))),
+                Err(error) => tracing::warn!(series = %labels, %error, "a report series was not stored"),
             }
         }
     }
+}
+
+fn append(id: SeriesId, at: Timestamp, value: &Value, appender: &mut dyn Appender) -> Result<(), AppendError> {
+    match value {
+        Value::Float(value) => appender.float(id, at, *value),
+        Value::Histogram(_) => appender.sample(id, Sample { at, start: None, value: value.clone() }),
+    }
+}
+
+/// Marks the end of a series. One that storage gave up, or that has a sample for this time, needs no end.
+fn end_series(id: SeriesId, at: Timestamp, appender: &mut dyn Appender) {
+    let _ = appender.float(id, at, stale_nan());
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::target::tests::config;
-    use model::{MatchOp, Matcher, is_stale};
-    use storage::Memory;
-
-    struct Bench {
-        store: Memory,
-        target: Loop,
-        at: i64,
-    }
-
-    impl Bench {
-        fn new(config: ScrapeConfig) -> Self {
-            let labels = Labels::from_pairs([("job", "j"), ("instance", "h:1")]);
-            Self { store: Memory::new(storage::Limits::default()), target: Loop::new(config, labels), at: 1_000_000 }
-        }
-
-        fn scrape(&mut self, body: Result<&str, &str>) -> Outcome {
-            self.at += 15_000;
-            let fetched = body.map(|text| (text.as_bytes(), Format::Text004)).map_err(Failure::new);
-            self.target.ingest(Timestamp(self.at), 0.5, fetched, &self.store)
-        }
-
-        fn values(&self, name: &str) -> Vec<(String, Vec<f64>)> {
-            let querier = self.store.querier(Timestamp(0), Timestamp(i64::MAX));
-            let matcher = Matcher::new(MatchOp::Equal, METRIC_NAME, name).expect("valid");
-            let mut set = querier.select(&[matcher]).expect("readable");
-            let mut batch = Vec::new();
-            set.next_batch(100, &mut batch).expect("readable");
-            batch.iter().map(|columns| (columns.labels.to_string(), columns.values.to_vec())).collect()
-        }
-    }
-
-    #[test]
-    fn samples_and_reports_are_stored() {
-        let mut bench = Bench::new(config(&[]));
-        let outcome = bench.scrape(Ok("a{x=\"1\"} 1\na{x=\"2\"} 2\n"));
-        assert_eq!((outcome.scraped, outcome.kept, outcome.added, outcome.error), (2, 2, 2, None));
-        let again = bench.scrape(Ok("a{x=\"1\"} 3\na{x=\"2\"} 4\n"));
-        assert_eq!((again.scraped, again.added), (2, 0));
-        let series = bench.values("a");
-        assert_eq!(series[0], ("a{instance=\"h:1\", job=\"j\", x=\"1\"}".into(), vec![1.0, 3.0]));
-        assert_eq!(bench.values("up")[0].1, [1.0, 1.0]);
-        assert_eq!(bench.values("scrape_series_added")[0].1, [2.0, 0.0]);
-    }
-
-    #[test]
-    fn a_vanished_series_and_a_failed_scrape_end_with_a_marker() {
-        let mut bench = Bench::new(config(&[]));
-        bench.scrape(Ok("a 1\nb 1\n"));
-        bench.scrape(Ok("a 2\n"));
-        assert!(is_stale(bench.values("b")[0].1[1]));
-        let failed = bench.scrape(Err("connection refused"));
-        assert_eq!(failed.error, Some(Failure::new("connection refused")));
-        assert!(is_stale(bench.values("a")[0].1[2]));
-        assert_eq!(bench.values("up")[0].1, [1.0, 1.0, 0.0]);
-        bench.scrape(Ok("a 5\n"));
-        assert_eq!(bench.values("a")[0].1[3], 5.0);
-    }
-
-    #[test]
-    fn a_broken_body_stores_nothing_of_it() {
-        let mut bench = Bench::new(config(&[]));
-        let outcome = bench.scrape(Ok("a 1\nb broken\n"));
-        assert!(outcome.error.is_some());
-        assert!(bench.values("a").iter().all(|(_, values)| values.iter().all(|value| is_stale(*value))));
-        assert_eq!(bench.values("up")[0].1, [0.0]);
-    }
-
-    #[test]
-    fn clashing_labels_are_renamed_or_honoured() {
-        let mut bench = Bench::new(config(&[]));
-        bench.scrape(Ok("a{job=\"own\",exported_job=\"x\"} 1\n"));
-        let want = "a{exported_exported_job=\"own\", exported_job=\"x\", instance=\"h:1\", job=\"j\"}";
-        assert_eq!(bench.values("a")[0].0, want);
-        let mut bench = Bench::new(ScrapeConfig { honor_labels: true, ..config(&[]) });
-        bench.scrape(Ok("a{job=\"own\"} 1\n"));
-        assert_eq!(bench.values("a")[0].0, "a{instance=\"h:1\", job=\"own\"}");
-    }
-
-    #[test]
-    fn limits_fail_the_whole_scrape_and_go_on_counting() {
-        let mut bench = Bench::new(ScrapeConfig { sample_limit: 1, ..config(&[]) });
-        let outcome = bench.scrape(Ok("a 1\nb 1\nc 1\n"));
-        assert_eq!((outcome.kept, outcome.error), (3, Some(Failure::new("sample limit exceeded"))));
-        let mut bench = Bench::new(ScrapeConfig { label_limit: 3, ..config(&[]) });
-        let error = bench.scrape(Ok("a{x=\"1\"} 1\n")).error.expect("over the limit");
-        assert_eq!(error.0, "label_limit exceeded (metric: a, number of labels: 4, limit: 3)");
-    }
-
-    #[test]
-    fn a_series_twice_is_counted_and_the_scrape_stays_good() {
-        let mut bench = Bench::new(config(&[]));
-        let outcome = bench.scrape(Ok("a 1\na 2\n"));
-        assert_eq!((outcome.duplicates, outcome.error), (1, None));
-    }
-}
+#[path = "ingest_tests.rs"]
+mod tests;

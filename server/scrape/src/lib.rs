@@ -1,13 +1,24 @@
 //! Pulling targets into storage: target life, scrape loops, staleness.
 //!
-//! What a body means is decided in [`ingest`] without any I/O; sockets and timers are at the edge, in [`fetch`] and
-//! [`Scraper`]. Only plain HTTP is spoken; a configuration that asks for https is refused before it comes here.
+//! What a body means is decided in [`Loop`] and when it is fetched in `schedule`, both without any I/O; sockets and
+//! timers are at the edge. Target groups come from [`discovery`] or the configuration. What this crate leaves out: the
+//! formats, and the configuration file.
 
+mod cache;
+mod counters;
+mod failure;
 mod fetch;
 mod ingest;
+mod labels;
+mod metadata;
 mod pool;
+mod runner;
+mod schedule;
 mod target;
 
-pub use ingest::{Failure, Loop, Outcome};
-pub use pool::{Counters, Scraper};
+pub use counters::Counters;
+pub use failure::Failure;
+pub use ingest::{Loop, Outcome};
+pub use metadata::Families;
+pub use pool::{Scraper, TargetFamilies};
 pub use target::{ActiveTarget, DroppedTarget, Health, ScrapeConfig, TargetsView};

@@ -1,212 +1,249 @@
-//! One task per target: waits for its tick, fetches, ingests.
+//! Which targets run: pools of the configuration, kept running across reloads where nothing changed for them.
 
 use crate::{
-    ActiveTarget, Failure, Loop, Outcome, ScrapeConfig, TargetsView,
-    fetch::{Http, client, fetch},
-    target,
+    ActiveTarget, Counters, DroppedTarget, Loop, ScrapeConfig, TargetsView,
+    fetch::{Bodies, Http},
+    runner::{Orders, Progress, Runner, Shared},
+    target::{self, Sorted, Spec},
 };
-use model::Timestamp;
+use client::ProxyEnvironment;
+use discovery::Group;
+use model::{Labels, Metadata};
 use parking_lot::Mutex;
-use runtime::{Clock, Shutdown, Tasks};
+use runtime::{Clock, OnPanic, Shutdown, Tasks};
 use std::{
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::Duration,
 };
 use storage::Storage;
 use tokio::sync::watch;
 
-/// Self-metrics of scraping; made once and shared by all reloads.
-#[derive(Clone, Debug)]
-pub struct Counters {
-    duplicates: metrics::Counter,
-    out_of_order: metrics::Counter,
-    out_of_bounds: metrics::Counter,
-    sample_limit: metrics::Counter,
-    body_limit: metrics::Counter,
-    targets: metrics::GaugeVec,
-}
-
-impl Counters {
-    /// Registers them under upstream's names.
-    pub fn new(registry: &metrics::Registry) -> Self {
-        let counter = |name: &str, help: &str| registry.counter(&format!("prometheus_target_{name}"), help);
-        Self {
-            duplicates: counter(
-                "scrapes_sample_duplicate_timestamp_total",
-                "Samples rejected due to duplicate timestamps but different values.",
-            ),
-            out_of_order: counter("scrapes_sample_out_of_order_total", "Samples rejected due to not being in order."),
-            out_of_bounds: counter(
-                "scrapes_sample_out_of_bounds_total",
-                "Samples rejected due to timestamps outside the allowed range.",
-            ),
-            sample_limit: counter(
-                "scrapes_exceeded_sample_limit_total",
-                "Scrapes that hit the sample limit and were rejected.",
-            ),
-            body_limit: counter("scrapes_exceeded_body_size_limit_total", "Scrapes that hit the body size limit."),
-            targets: registry.gauge_vec(
-                "prometheus_target_scrape_pool_targets",
-                "Current number of targets in this scrape pool.",
-                &["scrape_job"],
-            ),
-        }
-    }
-
-    fn count(&self, outcome: &Outcome) {
-        self.duplicates.add(outcome.duplicates as f64);
-        self.out_of_order.add(outcome.out_of_order as f64);
-        self.out_of_bounds.add(outcome.out_of_bounds as f64);
-        match outcome.error.as_ref().map(|error| error.0.as_str()) {
-            Some("sample limit exceeded") => self.sample_limit.inc(),
-            Some("body size limit exceeded") => self.body_limit.inc(),
-            _ => {}
-        }
-    }
-}
-
-/// The running scrape loops of one configuration.
-#[derive(Debug)]
+/// The scrape loops of a server.
 pub struct Scraper {
-    view: Arc<Mutex<TargetsView>>,
-    stop: watch::Sender<bool>,
+    shared: Arc<Shared>,
+    pools: Mutex<BTreeMap<String, Pool>>,
 }
 
-struct Target {
-    place: usize,
-    shown: ActiveTarget,
-    config: ScrapeConfig,
-    over_limit: Option<String>,
-    view: Arc<Mutex<TargetsView>>,
-    storage: Arc<dyn Storage>,
-    clock: Clock,
+/// What families of one target say of themselves.
+#[derive(Clone, Debug)]
+pub struct TargetFamilies {
+    /// Its labels.
+    pub labels: Labels,
+    /// Families by name.
+    pub families: Vec<(String, Metadata)>,
+}
+
+/// A target's identity: its labels and what is fetched.
+type Key = (Labels, String);
+
+struct Pool {
+    config: Arc<ScrapeConfig>,
     http: Http,
-    counters: Counters,
-    stop: watch::Receiver<bool>,
-    shutdown: Shutdown,
+    /// Groups of running discovery, by source.
+    found: BTreeMap<String, Group>,
+    targets: HashMap<Key, Running>,
+    /// Targets in the order they were found, for display.
+    order: Vec<Key>,
+    dropped: Vec<Labels>,
+    dropped_count: u64,
+}
+
+/// Dropping it ends the target.
+struct Running {
+    runner: Arc<Runner>,
+    orders: watch::Sender<Orders>,
 }
 
 impl Scraper {
-    /// Starts a loop per target. Must run inside the event loop.
-    pub fn start(
-        configs: Vec<ScrapeConfig>,
+    /// No targets yet. `seed` differs between servers of a pair, so that they scrape at different times; `proxies` is for
+    /// jobs that take their proxy from the environment.
+    pub fn new(
         storage: Arc<dyn Storage>,
         clock: Clock,
         tasks: &Tasks,
         shutdown: &Shutdown,
         counters: &Counters,
+        seed: u64,
+        proxies: ProxyEnvironment,
     ) -> Self {
-        let view = Arc::new(Mutex::new(TargetsView::default()));
-        let (stop, stopped) = watch::channel(false);
-        let http = client();
+        let shared = Shared {
+            storage,
+            clock,
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            counters: counters.clone(),
+            seed,
+            proxies,
+            bodies: Bodies::default(),
+        };
+        Self { shared: Arc::new(shared), pools: Mutex::default() }
+    }
+
+    /// Makes these configurations the running ones. Must run inside the event loop. A target whose labels and address
+    /// stay keeps its loop and its place in time; pools that are no longer named end.
+    pub fn apply(&self, configs: Vec<ScrapeConfig>) {
+        let mut pools = self.pools.lock();
+        let names: Vec<String> = configs.iter().map(|config| config.job_name.clone()).collect();
+        pools.retain(|name, _| names.contains(name));
         for config in configs {
-            let (active, dropped, refused) = target::targets(&config);
-            for why in refused {
-                tracing::error!(scrape_pool = config.job_name, error = why, "Creating target failed");
-            }
-            counters.targets.with(&[&config.job_name]).set(active.len() as f64);
-            let (count, limit) = (active.len() as u64, config.target_limit);
-            let over_limit = (limit > 0 && count > limit)
-                .then(|| format!("target_limit exceeded (number of targets: {count}, limit: {limit})"));
-            view.lock().dropped.extend(dropped);
-            for shown in active {
-                let mut all = view.lock();
-                all.active.push(shown.clone());
-                let target = Target {
-                    place: all.active.len() - 1,
-                    shown,
-                    config: config.clone(),
-                    over_limit: over_limit.clone(),
-                    view: view.clone(),
-                    storage: storage.clone(),
-                    clock: clock.clone(),
-                    http: http.clone(),
-                    counters: counters.clone(),
-                    stop: stopped.clone(),
-                    shutdown: shutdown.clone(),
-                };
-                drop(all);
-                tasks.spawn_once(format!("scrape {}", target.shown.url), target.run());
+            let name = config.job_name.clone();
+            match pools.get_mut(&name) {
+                Some(pool) if *pool.config == config => {}
+                Some(pool) => {
+                    self.shared.counters.reloads.inc();
+                    pool.config = Arc::new(config);
+                    pool.http = Http::new(&pool.config, &self.shared);
+                    pool.sync(&self.shared);
+                }
+                None => {
+                    self.shared.counters.pools.inc();
+                    let mut pool = Pool::new(config, &self.shared);
+                    pool.sync(&self.shared);
+                    pools.insert(name, pool);
+                }
             }
         }
-        Self { view, stop }
+    }
+
+    /// Takes what discovery found for a job; each group replaces the one of its source, an empty one removes it.
+    pub fn update(&self, job: &str, groups: Vec<Group>) {
+        let mut pools = self.pools.lock();
+        let Some(pool) = pools.get_mut(job) else { return };
+        for group in groups {
+            if group.targets.is_empty() {
+                pool.found.remove(&group.source);
+            } else {
+                pool.found.insert(group.source.clone(), group);
+            }
+        }
+        pool.sync(&self.shared);
     }
 
     /// What is scraped and how that goes.
     pub fn targets(&self) -> TargetsView {
-        self.view.lock().clone()
+        let pools = self.pools.lock();
+        let mut view = TargetsView::default();
+        for (name, pool) in &*pools {
+            view.active.extend(pool.order.iter().filter_map(|key| pool.targets.get(key)).map(|one| one.shown(name)));
+            let dropped = |labels: &Labels| DroppedTarget { pool: name.clone(), discovered: labels.clone() };
+            view.dropped.extend(pool.dropped.iter().map(dropped));
+            view.dropped_counts.push((name.clone(), pool.dropped_count));
+        }
+        view
     }
 
-    /// Ends the loops; the series of their targets end with a marker, except at shutdown.
+    /// What the families of each target say of themselves.
+    pub fn families(&self) -> Vec<TargetFamilies> {
+        let pools = self.pools.lock();
+        let running = pools.values().flat_map(|pool| pool.targets.values());
+        let all: Vec<TargetFamilies> = running.map(Running::families).collect();
+        self.shared.counters.metadata_entries.set(all.iter().map(|one| one.families.len()).sum::<usize>() as f64);
+        all
+    }
+
+    /// Ends all loops; their series end with a marker unless the process is shutting down.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.pools.lock().clear();
     }
 }
 
-impl Target {
-    async fn run(mut self) {
-        let interval = self.shown.interval.as_std();
-        let mut target = Loop::new(self.config.clone(), self.shown.labels.clone());
-        let mut next = self.clock.now() + self.offset(interval);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.shutdown.wait() => return,
-                _ = self.stop.wait_for(|stop| *stop) => {
-                    target.end(Timestamp(self.clock.unix_ms()), &*self.storage);
-                    return;
-                }
-                () = self.clock.sleep_until(next) => {}
-            }
-            let at = Timestamp(self.clock.unix_ms());
-            let began = self.clock.now();
-            let fetched = tokio::select! {
-                biased;
-                () = self.shutdown.wait() => return,
-                fetched = self.fetch() => fetched,
+impl Pool {
+    fn new(config: ScrapeConfig, shared: &Shared) -> Self {
+        Self {
+            http: Http::new(&config, shared),
+            config: Arc::new(config),
+            found: BTreeMap::new(),
+            targets: HashMap::new(),
+            order: Vec::new(),
+            dropped: Vec::new(),
+            dropped_count: 0,
+        }
+    }
+
+    /// Starts, changes and ends loops until they are what configuration and groups say.
+    fn sync(&mut self, shared: &Arc<Shared>) {
+        let sorted = target::targets(&self.config, self.config.groups.iter().chain(self.found.values()));
+        let Sorted { active, dropped, dropped_count, refused } = sorted;
+        let job = self.config.job_name.as_str();
+        for why in refused {
+            tracing::error!(scrape_pool = job, error = why, "Creating target failed");
+        }
+        let (count, limit) = (active.len() as u64, self.config.target_limit);
+        shared.counters.targets.with(&[job]).set(count as f64);
+        shared.counters.limits.with(&[job]).set(limit as f64);
+        let barred = (limit > 0 && count > limit).then(|| {
+            shared.counters.target_limit.inc();
+            format!("target_limit exceeded (number of targets: {count}, limit: {limit})")
+        });
+        (self.dropped, self.dropped_count) = (dropped, dropped_count);
+        let mut old = std::mem::take(&mut self.targets);
+        self.order.clear();
+        for spec in active {
+            let key = (spec.labels.clone(), spec.url.clone());
+            let orders = Orders {
+                config: self.config.clone(),
+                spec: Arc::new(spec),
+                http: self.http.clone(),
+                barred: barred.clone(),
+                gone: false,
             };
-            let seconds = (self.clock.now() - began).as_secs_f64();
-            let body = fetched.as_ref().map(|(body, format)| (body.as_slice(), *format)).map_err(Clone::clone);
-            let outcome = target.ingest(at, seconds, body, &*self.storage);
-            self.note(at, seconds, &outcome);
-            next = next + interval;
-            // After a suspend the missed ticks are not made up for.
-            if self.clock.now() > next {
-                next = self.clock.now() + self.offset(interval);
-            }
+            let running = match old.remove(&key) {
+                Some(running) => {
+                    running.orders.send_replace(orders);
+                    running
+                }
+                None => Running::start(orders, shared),
+            };
+            self.order.push(key.clone());
+            self.targets.insert(key, running);
+        }
+    }
+}
+
+impl Running {
+    fn start(orders: Orders, shared: &Arc<Shared>) -> Self {
+        let samples = Mutex::new(Loop::new(orders.config.clone(), orders.spec.labels.clone()));
+        let name = format!("scrape {}", orders.spec.url);
+        let runner = Arc::new(Runner { shared: shared.clone(), progress: Mutex::new(Progress::default()), samples });
+        let (orders, received) = watch::channel(orders);
+        let started = runner.clone();
+        shared.tasks.spawn(name, OnPanic::Restart, move || {
+            let runner = started.clone();
+            // After a panic nothing of the cache is trusted; series that no longer come end at the next scrape.
+            let config = received.borrow().config.clone();
+            runner.samples.lock().reconfigure(config);
+            runner.run(received.clone())
+        });
+        Self { runner, orders }
+    }
+
+    fn shown(&self, pool: &str) -> ActiveTarget {
+        let Spec { discovered, labels, url, interval, timeout } = (*self.orders.borrow().spec).clone();
+        let Progress { health, last_error, last_scrape_ms, last_duration_seconds } =
+            self.runner.progress.lock().clone();
+        ActiveTarget {
+            pool: pool.to_owned(),
+            discovered,
+            labels,
+            url,
+            interval,
+            timeout,
+            health,
+            last_error,
+            last_scrape_ms,
+            last_duration_seconds,
         }
     }
 
-    /// A stable place within the interval, so that targets spread.
-    fn offset(&self, interval: Duration) -> Duration {
-        let hash =
-            BuildHasherDefault::<DefaultHasher>::default().hash_one((self.shown.labels.hash64(), &self.shown.url));
-        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-        let now = self.clock.unix_ms().unsigned_abs() % interval;
-        Duration::from_millis((interval - now + hash % interval) % interval)
+    fn families(&self) -> TargetFamilies {
+        let samples = self.runner.samples.lock();
+        let families = samples.families().iter().map(|(name, metadata)| (name.to_owned(), metadata.clone())).collect();
+        TargetFamilies { labels: self.orders.borrow().spec.labels.clone(), families }
     }
+}
 
-    async fn fetch(&self) -> Result<(Vec<u8>, exposition::Format), Failure> {
-        if let Some(why) = &self.over_limit {
-            return Err(Failure::new(why.clone()));
-        }
-        let timeout = self.shown.timeout.as_std();
-        let work = fetch(&self.http, &self.shown.url, &self.config, timeout.as_secs_f64());
-        let late = |_| Err(Failure::new(format!("Get {:?}: context deadline exceeded", self.shown.url)));
-        self.clock.timeout(timeout, work).await.unwrap_or_else(late)
-    }
-
-    fn note(&self, at: Timestamp, seconds: f64, outcome: &Outcome) {
-        self.counters.count(outcome);
-        if let Some(error) = &outcome.error {
-            tracing::debug!(target = self.shown.url, %error, "Scrape failed");
-        }
-        if let Some(shown) = self.view.lock().active.get_mut(self.place) {
-            shown.health = if outcome.error.is_some() { target::Health::Down } else { target::Health::Up };
-            shown.last_error = outcome.error.as_ref().map(ToString::to_string);
-            shown.last_scrape_ms = Some(at.0);
-            shown.last_duration_seconds = seconds;
-        }
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.orders.send_modify(|orders| orders.gone = true);
     }
 }

@@ -2,10 +2,10 @@
 
 use discovery::Group;
 use model::{Builder, Duration, Labels, Relabel};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// One scrape configuration, defaults filled in. Limits of 0 are off.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScrapeConfig {
     /// Name of the pool and default `job` label.
     pub job_name: String,
@@ -13,6 +13,10 @@ pub struct ScrapeConfig {
     pub interval: Duration,
     /// Time a scrape may take.
     pub timeout: Duration,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// How targets are called.
+    pub http: client::HttpConfig,
     /// Path of the metrics.
     pub metrics_path: String,
     /// Whether exposed labels win over the target's.
@@ -43,6 +47,16 @@ pub struct ScrapeConfig {
     pub target_limit: u64,
     /// Format of a body that does not say what it is.
     pub fallback: Option<exposition::Format>,
+    /// Whether series with exposed times end with a marker too.
+    pub track_timestamps_staleness: bool,
+    /// Whether the report has three series more: timeout, sample limit, body size.
+    pub extra_metrics: bool,
+    /// Dropped targets kept for display.
+    pub keep_dropped_targets: u64,
+    /// Whether native histograms are stored as such.
+    pub native_histograms: bool,
+    /// Whether the classic series of a native histogram are stored as well.
+    pub always_scrape_classic: bool,
 }
 
 /// Whether the last scrape worked.
@@ -105,32 +119,58 @@ pub struct DroppedTarget {
 pub struct TargetsView {
     /// Scraped ones.
     pub active: Vec<ActiveTarget>,
-    /// Dropped ones.
+    /// Dropped ones, as many as the configuration keeps.
     pub dropped: Vec<DroppedTarget>,
+    /// How many were dropped, by pool, in the order of their names.
+    pub dropped_counts: Vec<(String, u64)>,
 }
 
-/// The targets of a configuration: scraped, dropped, and refused with a reason.
-pub(crate) fn targets(config: &ScrapeConfig) -> (Vec<ActiveTarget>, Vec<DroppedTarget>, Vec<String>) {
-    let (mut active, mut dropped, mut refused) = (Vec::<ActiveTarget>::new(), Vec::new(), Vec::new());
-    for group in &config.groups {
+/// What is scraped, and under which labels: what a scrape loop is made for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Spec {
+    pub(crate) discovered: Labels,
+    pub(crate) labels: Labels,
+    pub(crate) url: String,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+}
+
+/// The targets of a configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Sorted {
+    pub(crate) active: Vec<Spec>,
+    /// As many dropped ones as are kept, and how many there were.
+    pub(crate) dropped: Vec<Labels>,
+    pub(crate) dropped_count: u64,
+    /// Why targets were refused.
+    pub(crate) refused: Vec<String>,
+}
+
+/// Sorts the targets of groups: scraped, dropped, refused. Equal labels and address make one target.
+pub(crate) fn targets<'a>(config: &ScrapeConfig, groups: impl IntoIterator<Item = &'a Group>) -> Sorted {
+    let (mut sorted, mut have) = (Sorted::default(), HashSet::new());
+    for group in groups {
         for target in &group.targets {
             let discovered = before_relabelling(config, &group.labels, target);
             let mut labels = Builder::from(&discovered);
             if !Relabel::apply(&config.relabel, &mut labels) {
-                dropped.push(DroppedTarget { pool: config.job_name.clone(), discovered });
+                sorted.dropped_count += 1;
+                if config.keep_dropped_targets == 0 || sorted.dropped_count <= config.keep_dropped_targets {
+                    sorted.dropped.push(discovered);
+                }
                 continue;
             }
             match finish(config, discovered, &mut labels) {
-                Ok(target) => {
-                    if !active.iter().any(|have| have.labels == target.labels && have.url == target.url) {
-                        active.push(target);
+                Ok(spec) => {
+                    if have.insert((spec.labels.clone(), spec.url.clone())) {
+                        sorted.active.push(spec);
                     }
                 }
-                Err(why) => refused.push(why),
+                Err(why) => sorted.refused.push(why),
             }
         }
     }
-    (active, dropped, refused)
+    sorted
 }
 
 fn before_relabelling(config: &ScrapeConfig, group: &Labels, target: &Labels) -> Labels {
@@ -143,7 +183,7 @@ fn before_relabelling(config: &ScrapeConfig, group: &Labels, target: &Labels) ->
         ("__scrape_interval__", config.interval.to_string()),
         ("__scrape_timeout__", config.timeout.to_string()),
         ("__metrics_path__", config.metrics_path.clone()),
-        ("__scheme__", "http".to_owned()),
+        ("__scheme__", config.scheme.clone()),
     ];
     for (name, value) in own {
         if labels.get(name).is_empty() {
@@ -158,7 +198,7 @@ fn before_relabelling(config: &ScrapeConfig, group: &Labels, target: &Labels) ->
     labels.build()
 }
 
-fn finish(config: &ScrapeConfig, discovered: Labels, labels: &mut Builder) -> Result<ActiveTarget, String> {
+fn finish(config: &ScrapeConfig, discovered: Labels, labels: &mut Builder) -> Result<Spec, String> {
     let address = labels.get("__address__").to_owned();
     if address.is_empty() {
         return Err("no address".into());
@@ -177,26 +217,16 @@ fn finish(config: &ScrapeConfig, discovered: Labels, labels: &mut Builder) -> Re
     if timeout > interval {
         return Err(format!("scrape timeout cannot be greater than scrape interval ({timeout} > {interval})"));
     }
-    if labels.get("__scheme__") != "http" {
-        return Err(format!("scheme {:?} is not built in narthex yet", labels.get("__scheme__")));
+    let scheme = labels.get("__scheme__");
+    if !matches!(scheme, "http" | "https") {
+        return Err(format!("unsupported scheme {scheme:?}; it is http or https"));
     }
     let url = url(config, &address, labels);
     if labels.get("instance").is_empty() {
         labels.set("instance", &address);
     }
     labels.retain(|name, _| !name.starts_with("__"));
-    Ok(ActiveTarget {
-        pool: config.job_name.clone(),
-        discovered,
-        labels: labels.build(),
-        url,
-        interval,
-        timeout,
-        health: Health::Unknown,
-        last_error: None,
-        last_scrape_ms: None,
-        last_duration_seconds: 0.0,
-    })
+    Ok(Spec { discovered, labels: labels.build(), url, interval, timeout })
 }
 
 fn url(config: &ScrapeConfig, address: &str, labels: &Builder) -> String {
@@ -209,7 +239,7 @@ fn url(config: &ScrapeConfig, address: &str, labels: &Builder) -> String {
     }
     let path = labels.get("__metrics_path__");
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let mut url = format!("http://{address}{slash}{path}");
+    let mut url = format!("{}://{address}{slash}{path}", labels.get("__scheme__"));
     let mut mark = '?';
     for (name, value) in params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
         url.push(mark);
@@ -233,6 +263,8 @@ pub(crate) mod tests {
             job_name: "j".into(),
             interval: Duration::from_millis(15_000),
             timeout: Duration::from_millis(10_000),
+            scheme: "http".into(),
+            http: client::HttpConfig::default(),
             metrics_path: "/metrics".into(),
             honor_labels: false,
             honor_timestamps: true,
@@ -248,6 +280,11 @@ pub(crate) mod tests {
             label_value_length_limit: 0,
             target_limit: 0,
             fallback: None,
+            track_timestamps_staleness: false,
+            extra_metrics: false,
+            keep_dropped_targets: 0,
+            native_histograms: false,
+            always_scrape_classic: false,
         }
     }
 
@@ -255,16 +292,20 @@ pub(crate) mod tests {
     fn labels_and_address_of_a_target() {
         let mut one = config(&["h:1", "h:1", "bad/x"]);
         one.params.insert("module".into(), vec!["a b".into(), "c".into()]);
-        let (active, dropped, refused) = targets(&one);
+        let Sorted { active, dropped, refused, .. } = targets(&one, &one.groups);
         assert_eq!((active.len(), dropped.len(), refused.len()), (1, 0, 1));
         assert_eq!(active[0].labels.to_string(), "{dc=\"a\", instance=\"h:1\", job=\"j\"}");
         assert_eq!(active[0].url, "http://h:1/metrics?module=a+b&module=c");
         assert_eq!(active[0].discovered.get("__scrape_interval__"), Some("15s"));
+        one.scheme = "https".into();
+        assert_eq!(targets(&one, &one.groups).active[0].url, "https://h:1/metrics?module=a+b&module=c");
+        one.scheme = "gopher".into();
+        assert!(targets(&one, &one.groups).refused[0].starts_with("unsupported scheme \"gopher\""));
     }
 
     #[test]
     fn relabelling_drops_and_rewrites() {
-        let mut one = config(&["a:1", "b:1"]);
+        let mut one = config(&["a:1", "b:1", "c:1"]);
         let rule = RelabelRule {
             source_labels: vec!["__address__".into()],
             regex: Some("a.*".into()),
@@ -272,8 +313,11 @@ pub(crate) mod tests {
             ..RelabelRule::default()
         };
         one.relabel = vec![Relabel::compile(&rule).expect("valid")];
-        let (active, dropped, _) = targets(&one);
-        assert_eq!((active.len(), dropped.len()), (1, 1));
-        assert_eq!(dropped[0].discovered.get("__address__"), Some("b:1"));
+        let sorted = targets(&one, &one.groups);
+        assert_eq!((sorted.active.len(), sorted.dropped_count), (1, 2));
+        assert_eq!(sorted.dropped[0].get("__address__"), Some("b:1"));
+        one.keep_dropped_targets = 1;
+        let sorted = targets(&one, &one.groups);
+        assert_eq!((sorted.dropped.len(), sorted.dropped_count), (1, 2));
     }
 }

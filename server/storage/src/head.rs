@@ -1,7 +1,7 @@
 //! What the in-memory store holds: series with their columns, the index from label to series, and the rules of both.
 
 use crate::{
-    AppendError, Columns, Limits, Stats,
+    AppendError, Columns, Limits, Stats, continuity,
     memory::{Entry, SERIES_FLAG},
 };
 use model::{FloatHistogram, Labels, MatchOp, Matcher, Timestamp};
@@ -31,6 +31,8 @@ pub(crate) struct Series {
     pub(crate) times: Vec<i64>,
     pub(crate) values: Vec<f64>,
     pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
+    /// Time of a sample and time its counter started, where known.
+    pub(crate) starts: Vec<(i64, i64)>,
     /// The sweep that last saw it written or registered.
     touched: u64,
 }
@@ -78,16 +80,24 @@ impl Series {
             times: Arc::from(&self.times[floats.clone()]),
             values: Arc::from(&self.values[floats]),
             histograms: self.histograms[histograms].to_vec(),
+            starts: self.starts.iter().filter(|(at, _)| (min..=max).contains(at)).copied().collect(),
         })
     }
 
-    fn push(&mut self, at: i64, entry: Entry) {
+    fn push(&mut self, at: i64, start: Option<i64>, entry: Entry) {
+        self.starts.extend(start.map(|start| (at, start)));
         match entry {
             Entry::Float(value) => {
                 self.times.push(at);
                 self.values.push(value);
             }
-            Entry::Histogram(value) => self.histograms.push((at, value)),
+            Entry::Histogram(value) => {
+                // A float in between breaks the run, so that nothing is known of a reset.
+                let before =
+                    self.histograms.last().filter(|(last, _)| self.times.last().is_none_or(|float| float < last));
+                let value = continuity::hinted(before.map(|(_, value)| &**value), value);
+                self.histograms.push((at, value));
+            }
         }
     }
 
@@ -99,6 +109,7 @@ impl Series {
         self.values.drain(..floats);
         let histograms = self.histograms.partition_point(|(at, _)| *at < cutoff);
         self.histograms.drain(..histograms);
+        self.starts.retain(|(at, _)| *at >= cutoff);
         before - self.len()
     }
 }
@@ -183,6 +194,7 @@ impl Head {
             times: Vec::new(),
             values: Vec::new(),
             histograms: Vec::new(),
+            starts: Vec::new(),
             touched: self.sweeps,
         };
         self.series.insert(id, series);
@@ -190,14 +202,14 @@ impl Head {
     }
 
     /// Takes a transaction in. A sample that another transaction has overtaken meanwhile is dropped.
-    pub(crate) fn accept(&mut self, pending: Vec<(u64, i64, Entry)>) {
-        for (id, at, entry) in pending {
+    pub(crate) fn accept(&mut self, pending: Vec<(u64, i64, Option<i64>, Entry)>) {
+        for (id, at, start, entry) in pending {
             let Some(series) = self.series.get_mut(&id) else { continue };
             let last = series.newest().map(|(last, _)| last);
             if last.is_some_and(|last| at <= last) {
                 continue;
             }
-            series.push(at, entry);
+            series.push(at, start, entry);
             series.touched = self.sweeps;
             self.samples += 1;
             self.appended += 1;
@@ -209,14 +221,10 @@ impl Head {
 
     /// Enforces the limits on samples. Regular sweeps are a minute apart, so that a commit does not walk all series.
     fn expire(&mut self) {
-        let (Some(min), Some(max)) = (self.min_time, self.max_time) else { return };
+        let Some(max) = self.max_time else { return };
         let due = self.swept_at.is_none_or(|at| max.saturating_sub(at) >= SWEEP_EVERY_MS);
-        let cutoff = self.cutoff().unwrap_or(i64::MIN);
-        if due && cutoff > min {
-            self.sweep(cutoff);
-        } else if due {
-            self.swept_at = Some(max);
-            self.sweeps += 1;
+        if due {
+            self.sweep(self.cutoff().unwrap_or(i64::MIN));
         }
         // Each round gives up the oldest eighth of the time held, rounded up, so that the loop ends.
         while self.samples > self.limits.samples_max {

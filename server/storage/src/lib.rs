@@ -4,10 +4,13 @@
 //! in batches; appends of one [`Appender`] become visible together at its commit. What this crate leaves out: files,
 //! retention on disk and compaction, which belong to the storage engine behind the same traits.
 
+mod continuity;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod head;
 mod memory;
-mod snapshot;
 
+pub use continuity::hinted;
 pub use memory::{Limits, Memory, SAMPLES_FLAG, SERIES_FLAG};
 
 use model::{Exemplar, FloatHistogram, Labels, Matcher, Metadata, Sample, Timestamp};
@@ -33,6 +36,9 @@ pub enum AppendError {
     /// The series is no longer known: register its labels again.
     #[error("unknown series reference")]
     UnknownSeries,
+    /// The disk takes nothing now; nothing of the transaction was stored.
+    #[error("storage cannot be written: {0}")]
+    Unwritable(String),
     /// A budget is used up.
     #[error("{what} limit of {limit} reached, raise {flag}")]
     Full {
@@ -126,4 +132,7 @@ pub struct Columns {
     pub values: Arc<[f64]>,
     /// Native histogram samples, strictly ascending by time.
     pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+    /// Start timestamps of the samples that have one: time of the sample and time the counter started, ascending by
+    /// the first. Empty for nearly every series.
+    pub starts: Vec<(i64, i64)>,
 }

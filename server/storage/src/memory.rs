@@ -2,8 +2,7 @@
 //!
 //! Everything is bounded: series by refusing new ones, samples by dropping the oldest. Appends wait in the appender and
 //! enter under one write lock, so a reader sees all of a commit or nothing. Exemplars and metadata are accepted and not
-//! kept, since no reader asks for them yet. Files are left to the snapshot module, and durability between clean stops
-//! to the storage engine behind the same traits.
+//! kept. It serves tests and tools; what must survive the process belongs to the storage engine behind the same traits.
 
 use crate::{
     AppendError, Appender, Columns, Querier, ReadError, SeriesId, SeriesSet, Stats, Storage,
@@ -85,13 +84,13 @@ impl Entry {
 
 struct Transaction<'a> {
     memory: &'a Memory,
-    pending: Vec<(u64, i64, Entry)>,
+    pending: Vec<(u64, i64, Option<i64>, Entry)>,
     /// Where the newest pending sample of a series is, by series.
     newest: HashMap<u64, usize>,
 }
 
 impl Transaction<'_> {
-    fn add(&mut self, series: SeriesId, at: i64, entry: Entry) -> Result<(), AppendError> {
+    fn add(&mut self, series: SeriesId, at: i64, start: Option<i64>, entry: Entry) -> Result<(), AppendError> {
         let head = self.memory.head.read();
         let known = head.series.get(&series.0).ok_or(AppendError::UnknownSeries)?;
         if head.cutoff().is_some_and(|cutoff| at < cutoff) {
@@ -102,7 +101,7 @@ impl Transaction<'_> {
             return Err(AppendError::Full { what: "sample", limit, flag: SAMPLES_FLAG });
         }
         let fresh = match self.newest.get(&series.0).and_then(|place| self.pending.get(*place)) {
-            Some((_, last, have)) => admissible(*last, at, || have.same(&entry))?,
+            Some((_, last, _, have)) => admissible(*last, at, || have.same(&entry))?,
             None => match known.newest() {
                 Some((last, have)) => admissible(last, at, || have.same(&entry))?,
                 None => true,
@@ -111,7 +110,7 @@ impl Transaction<'_> {
         drop(head);
         if fresh {
             self.newest.insert(series.0, self.pending.len());
-            self.pending.push((series.0, at, entry));
+            self.pending.push((series.0, at, start, entry));
         }
         Ok(())
     }
@@ -126,7 +125,7 @@ impl Appender for Transaction<'_> {
     }
 
     fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError> {
-        self.add(series, at.0, Entry::Float(value))
+        self.add(series, at.0, None, Entry::Float(value))
     }
 
     fn sample(&mut self, series: SeriesId, sample: Sample) -> Result<(), AppendError> {
@@ -134,7 +133,7 @@ impl Appender for Transaction<'_> {
             Value::Float(value) => Entry::Float(value),
             Value::Histogram(histogram) => Entry::Histogram(histogram),
         };
-        self.add(series, sample.at.0, entry)
+        self.add(series, sample.at.0, sample.start.map(|start| start.0), entry)
     }
 
     fn exemplar(&mut self, series: SeriesId, _: Exemplar) -> Result<(), AppendError> {
@@ -204,3 +203,7 @@ impl SeriesSet for Found {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

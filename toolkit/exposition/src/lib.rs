@@ -1,17 +1,26 @@
-//! Reading and writing the metric exposition formats.
+//! Reading and writing the metric exposition formats: text 0.0.4 and 1.0.0, OpenMetrics, delimited protobuf.
 //!
-//! Two readers: [`scrape`] streams over a body for the server, [`families`] builds whole families as upstream's client
-//! libraries see them. What this crate leaves out: HTTP, and the delimited protobuf format, which is not built yet and
-//! therefore never asked for and never offered.
+//! Two kinds of readers. [`scrape`] streams over a body for the server, as lax and as fast as upstream's; [`families`]
+//! builds whole families as upstream's client libraries see them, and reads OpenMetrics strictly. [`write()`] writes
+//! families in every format; [`negotiate`], [`accept_header`] and [`content_type`] say which one is meant, [`Escaping`]
+//! how names travel that not every reader knows.
+//!
+//! What this crate leaves out: HTTP, compression, and the OpenMetrics protobuf schema, which nobody scrapes.
 
+mod escape;
 pub mod families;
 mod float;
 mod media;
+mod proto;
 pub mod scrape;
+mod text;
 mod write;
 
+pub use escape::{Escaping, escape_label_name, escape_name, unescape_name};
 pub use families::{Family, Histogram, Metric, MetricValue};
-pub use float::write_float;
-pub use media::{Escaping, Format, content_type, escape_name, format_of_content_type, negotiate};
+pub use float::{write_float, write_openmetrics_float};
+pub use media::{
+    Format, Protocol, accept_header, content_type, format_of_content_type, is_delimited_families, negotiate,
+};
 pub use model::MetricType;
-pub use write::write;
+pub use write::{WriteOptions, write, write_with};

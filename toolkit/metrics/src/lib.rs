@@ -1,153 +1,58 @@
-//! Self-instrumentation with a registry passed by hand.
+//! Self-instrumentation with a registry passed by hand: counters, gauges, histograms, summaries, each alone or by label
+//! values, families computed at each scrape, and what the kernel knows of the process.
 //!
-//! `prometheus-client` is not used: it cannot list the values it holds, so text 0.0.4 and upstream's number texts could
-//! only be had by parsing its own output again. What this crate leaves out: formats, which are `exposition`'s.
+//! Where prometheus-client is, and where not:
+//!
+//! - Its atomics are the instruments: [`Counter`] and [`Gauge`] wrap its own.
+//! - Its collectors and registries can be hosted ([`Registry::host`]), so that code written for it is scraped with the
+//!   rest. Their output is taken through its only open door, the OpenMetrics text: `DescriptorEncoder` and
+//!   `MetricEncoder` are closed over its two encoders, a third cannot be plugged in.
+//! - Its `Family` is not used: its series cannot be listed but by encoding, and come in hash order; upstream's come
+//!   sorted.
+//! - Its `Histogram` is not used: buckets cannot be read but by encoding, sum and count only in tests.
+//! - It has no summaries, which upstream's own metrics need; ours are in [`Summary`].
+//! - Its text encoder is never what is served: it knows no text 0.0.4, no quoted names, no negotiation, prints `1000000.0`
+//!   for `1e+06` and puts a full stop behind every HELP. Formats are `exposition`'s.
 
+mod histogram;
+mod hosted;
+mod instruments;
 mod process;
+mod summary;
+mod vec;
 
+pub use histogram::{DEFAULT_BUCKETS, Histogram, exponential_buckets, linear_buckets};
+pub use hosted::prometheus_client;
+pub use instruments::{Counter, Gauge};
 pub use process::process_collector;
+pub use summary::Summary;
+pub use vec::{CounterVec, GaugeVec, HistogramVec, InstrumentVec, SERIES_MAX, SummaryVec};
 
-use exposition::{Family, Metric, MetricValue};
-use model::{Labels, MetricType};
+use exposition::Family;
+use model::MetricType;
 use parking_lot::Mutex;
+use runtime::Clock;
 use std::{
-    collections::BTreeMap,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
-/// A float that threads add to.
-#[derive(Clone, Debug, Default)]
-struct Cell(Arc<AtomicU64>);
-
-impl Cell {
-    fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Ordering::Relaxed);
-    }
-
-    fn add(&self, value: f64) {
-        let step = |bits| Some((f64::from_bits(bits) + value).to_bits());
-        // The closure never declines.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
-    }
-
-    fn get(&self) -> f64 {
-        f64::from_bits(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// A number that only goes up.
-#[derive(Clone, Debug, Default)]
-pub struct Counter(Cell);
-
-impl Counter {
-    /// Adds one.
-    pub fn inc(&self) {
-        self.0.add(1.0);
-    }
-
-    /// Adds `value`, which is not negative.
-    pub fn add(&self, value: f64) {
-        self.0.add(value.max(0.0));
-    }
-
-    /// The value now.
-    pub fn get(&self) -> f64 {
-        self.0.get()
-    }
-}
-
-/// A number that goes up and down.
-#[derive(Clone, Debug, Default)]
-pub struct Gauge(Cell);
-
-impl Gauge {
-    /// Sets the value.
-    pub fn set(&self, value: f64) {
-        self.0.set(value);
-    }
-
-    /// Adds `value`.
-    pub fn add(&self, value: f64) {
-        self.0.add(value);
-    }
-
-    /// Adds one.
-    pub fn inc(&self) {
-        self.0.add(1.0);
-    }
-
-    /// Takes one away.
-    pub fn dec(&self) {
-        self.0.add(-1.0);
-    }
-
-    /// The value now.
-    pub fn get(&self) -> f64 {
-        self.0.get()
-    }
-}
-
-/// Counters or gauges of one family by label values. At most [`SERIES_MAX`]; the ones beyond share a hidden one.
-#[derive(Clone, Debug)]
-struct Cells {
-    names: Arc<[String]>,
-    cells: Arc<Mutex<BTreeMap<Vec<String>, Cell>>>,
-}
-
-/// Series of one family at most.
-pub const SERIES_MAX: usize = 10_000;
-
-impl Cells {
-    fn new(names: &[&str]) -> Self {
-        Self { names: names.iter().map(|name| (*name).to_owned()).collect(), cells: Arc::default() }
-    }
-
-    fn with(&self, values: &[&str]) -> Cell {
-        let mut cells = self.cells.lock();
-        let key: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
-        match cells.get(&key) {
-            Some(cell) => cell.clone(),
-            None if cells.len() >= SERIES_MAX => Cell::default(),
-            None => cells.entry(key).or_default().clone(),
-        }
-    }
-}
-
-/// Counters of one family.
-#[derive(Clone, Debug)]
-pub struct CounterVec(Cells);
-
-impl CounterVec {
-    /// The counter of these label values, in the order of the names given at registration.
-    pub fn with(&self, values: &[&str]) -> Counter {
-        Counter(self.0.with(values))
-    }
-}
-
-/// Gauges of one family.
-#[derive(Clone, Debug)]
-pub struct GaugeVec(Cells);
-
-impl GaugeVec {
-    /// The gauge of these label values.
-    pub fn with(&self, values: &[&str]) -> Gauge {
-        Gauge(self.0.with(values))
-    }
-}
-
-type Source = Box<dyn Fn(&mut Vec<Family>) + Send + Sync>;
+type Source = Arc<dyn Fn(&mut Vec<Family>) + Send + Sync>;
 
 /// The instruments of one service; clones share them.
 #[derive(Clone, Default)]
-pub struct Registry(Arc<Mutex<Vec<Source>>>);
+pub struct Registry(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    sources: Mutex<Vec<Source>>,
+    /// Shared by everything that is hosted; not there before something is.
+    hosted_failures: OnceLock<Counter>,
+}
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Registry({} sources)", self.0.lock().len())
+        write!(f, "Registry({} sources)", self.0.sources.lock().len())
     }
 }
 
@@ -159,7 +64,7 @@ impl Registry {
 
     /// Adds families computed at each scrape.
     pub fn collect(&self, source: impl Fn(&mut Vec<Family>) + Send + Sync + 'static) {
-        self.0.lock().push(Box::new(source));
+        self.0.sources.lock().push(Arc::new(source));
     }
 
     /// Registers a counter.
@@ -169,7 +74,7 @@ impl Registry {
 
     /// Registers counters by label values.
     pub fn counter_vec(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
-        CounterVec(self.cells(name, help, labels, MetricType::Counter))
+        self.vec(name, help, MetricType::Counter, labels, Counter::default)
     }
 
     /// Registers a gauge.
@@ -179,31 +84,63 @@ impl Registry {
 
     /// Registers gauges by label values.
     pub fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        GaugeVec(self.cells(name, help, labels, MetricType::Gauge))
+        self.vec(name, help, MetricType::Gauge, labels, Gauge::default)
     }
 
-    fn cells(&self, name: &str, help: &str, labels: &[&str], kind: MetricType) -> Cells {
-        let cells = Cells::new(labels);
-        let (source, name, help) = (cells.clone(), name.to_owned(), help.to_owned());
+    /// Registers a histogram with these upper bounds; see [`Histogram::new`].
+    pub fn histogram(&self, name: &str, help: &str, bounds: &[f64]) -> Histogram {
+        self.histogram_vec(name, help, &[], bounds).with(&[])
+    }
+
+    /// Registers histograms by label values, all with these upper bounds.
+    pub fn histogram_vec(&self, name: &str, help: &str, labels: &[&str], bounds: &[f64]) -> HistogramVec {
+        let bounds = bounds.to_vec();
+        self.vec(name, help, MetricType::Histogram, labels, move || Histogram::new(&bounds))
+    }
+
+    /// Registers a summary of these quantiles; see [`Summary::new`].
+    pub fn summary(&self, name: &str, help: &str, quantiles: &[(f64, f64)], clock: &Clock) -> Summary {
+        self.summary_vec(name, help, &[], quantiles, clock).with(&[])
+    }
+
+    /// Registers summaries by label values, all of these quantiles.
+    pub fn summary_vec(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        quantiles: &[(f64, f64)],
+        clock: &Clock,
+    ) -> SummaryVec {
+        let (quantiles, clock) = (quantiles.to_vec(), clock.clone());
+        self.vec(name, help, MetricType::Summary, labels, move || Summary::new(&quantiles, &clock))
+    }
+
+    fn vec<T: instruments::Instrument>(
+        &self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        labels: &[&str],
+        make: impl Fn() -> T + Send + Sync + 'static,
+    ) -> InstrumentVec<T> {
+        let vec = InstrumentVec::new(labels, make);
+        let (source, name, help) = (vec.clone(), name.to_owned(), help.to_owned());
         self.collect(move |families| {
             let mut family = Family::new(&name, &help, kind);
-            for (values, cell) in source.cells.lock().iter() {
-                let labels = Labels::from_pairs(source.names.iter().zip(values));
-                let value = match kind {
-                    MetricType::Counter => MetricValue::Counter { value: cell.get(), exemplar: None, start: None },
-                    _ => MetricValue::Gauge(cell.get()),
-                };
-                family.metrics.push(Metric { labels, value, at: None });
-            }
+            source.collect(&mut family.metrics);
             families.push(family);
         });
-        cells
+        vec
     }
 
-    /// All families with metrics, by name; series of one name from several sources are put together.
+    /// All families with metrics, by name, their metrics by labels; series of one name from several sources are put
+    /// together, and of two with the same labels the one registered first stays. O(series log series).
     pub fn gather(&self) -> Vec<Family> {
+        // A source may take its time or register another one, so the list is not locked meanwhile.
+        let sources = self.0.sources.lock().clone();
         let mut found = Vec::new();
-        for source in self.0.lock().iter() {
+        for source in sources {
             source(&mut found);
         }
         found.retain(|family| !family.metrics.is_empty());
@@ -215,6 +152,10 @@ impl Registry {
                 None => families.push(family),
             }
         }
+        for family in &mut families {
+            family.metrics.sort_by(|a, b| a.labels.cmp(&b.labels));
+            family.metrics.dedup_by(|later, first| later.labels == first.labels);
+        }
         families
     }
 }
@@ -223,45 +164,42 @@ impl Registry {
 pub fn build_info(registry: &Registry, program: &str) {
     let name = format!("{program}_build_info");
     let labels = ["branch", "goarch", "goos", "goversion", "revision", "tags", "version"];
-    let gauge = registry.gauge_vec(&name, "A metric with a constant '1' value labeled by what this build is.", &labels);
+    let help = format!(
+        "A metric with a constant '1' value labeled by version, revision, branch, goversion from which {program} was \
+         built, and the goos and goarch for the build."
+    );
     let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    let gauge = registry.gauge_vec(&name, &help, &labels);
     gauge.with(&["unknown", arch, os, "rust", "unknown", "unknown", env!("CARGO_PKG_VERSION")]).set(1.0);
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_come_sorted_and_whole() {
-        let registry = Registry::new();
-        let requests = registry.counter_vec("z_total", "Requests.", &["code"]);
-        requests.with(&["500"]).inc();
-        requests.with(&["200"]).add(2.5);
-        requests.with(&["200"]).add(-1.0);
-        registry.gauge("a", "A gauge.").set(-1.0);
-        registry.counter_vec("empty_total", "Nothing.", &["x"]);
-        let mut out = Vec::new();
-        exposition::write(&registry.gather(), exposition::Format::Text004, exposition::Escaping::AllowUtf8, &mut out);
-        let text = "# HELP a A gauge.\n# TYPE a gauge\na -1\n# HELP z_total Requests.\n# TYPE z_total counter\n\
-                    z_total{code=\"200\"} 2.5\nz_total{code=\"500\"} 1\n";
-        assert_eq!(String::from_utf8_lossy(&out), text);
-    }
-
-    #[test]
-    fn two_registries_share_nothing() {
-        let (one, two) = (Registry::new(), Registry::new());
-        one.counter("a_total", "").inc();
-        assert!(two.gather().is_empty());
-    }
-
-    #[test]
-    fn a_family_does_not_grow_without_bound() {
-        let registry = Registry::new();
-        let counters = registry.counter_vec("a_total", "", &["x"]);
-        for i in 0..SERIES_MAX + 5 {
-            counters.with(&[&i.to_string()]).inc();
-        }
-        assert_eq!(registry.gather()[0].metrics.len(), SERIES_MAX);
-    }
+/// What upstream's programs count about their own `/metrics` handler.
+#[derive(Clone, Debug)]
+pub struct HandlerMetrics {
+    /// `promhttp_metric_handler_requests_total` by `code`.
+    pub requests: CounterVec,
+    /// `promhttp_metric_handler_requests_in_flight`.
+    pub in_flight: Gauge,
+    /// `promhttp_metric_handler_errors_total` by `cause`.
+    pub errors: CounterVec,
 }
+
+/// Registers the `promhttp_*` families, with the series that upstream shows from the start.
+pub fn handler_metrics(registry: &Registry) -> HandlerMetrics {
+    let name = |what: &str| format!("promhttp_metric_handler_{what}");
+    let requests =
+        registry.counter_vec(&name("requests_total"), "Total number of scrapes by HTTP status code.", &["code"]);
+    for code in ["200", "500", "503"] {
+        requests.with(&[code]);
+    }
+    let in_flight = registry.gauge(&name("requests_in_flight"), "Current number of scrapes being served.");
+    let help = "Total number of internal errors encountered by the promhttp metric handler.";
+    let errors = registry.counter_vec(&name("errors_total"), help, &["cause"]);
+    for cause in ["encoding", "gathering"] {
+        errors.with(&[cause]);
+    }
+    HandlerMetrics { requests, in_flight, errors }
+}
+
+#[cfg(test)]
+mod tests;

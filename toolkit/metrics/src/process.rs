@@ -1,18 +1,25 @@
 //! `process_*`: what the kernel says of this process, from `/proc/self`.
+//!
+//! Source of truth: proc_pid_stat(5), and upstream's process collector for names and texts.
 
 use crate::Registry;
 use exposition::Family;
+use nix::sys::resource::{Resource, getrlimit};
 use runtime::Clock;
 
 /// Ticks per second of `/proc/self/stat`: fixed by the kernel's user interface.
 const TICKS: f64 = 100.0;
 
-/// Registers `process_*`. On hosts without `/proc` the families are absent.
+/// Registers `process_*`. On hosts without `/proc` the families are absent, but for the start time, which is then that
+/// of this call.
 pub fn process_collector(registry: &Registry, clock: &Clock) {
-    let started = clock.unix_ms() as f64 / 1000.0;
+    let started = started().unwrap_or(clock.unix_ms() as f64 / 1000.0);
     registry.collect(move |families| {
         if let Ok(stat) = std::fs::read_to_string("/proc/self/stat") {
             from_stat(&stat, families);
+        }
+        if let Ok(netstat) = std::fs::read_to_string("/proc/self/net/netstat") {
+            from_netstat(&netstat, families);
         }
         families.push(Family::gauge(
             "process_start_time_seconds",
@@ -22,27 +29,73 @@ pub fn process_collector(registry: &Registry, clock: &Clock) {
         if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
             families.push(Family::gauge("process_open_fds", "Number of open file descriptors.", open.count() as f64));
         }
-        if let Ok((soft, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
-            families.push(Family::gauge("process_max_fds", "Maximum number of open file descriptors.", soft as f64));
+        for (resource, name, help) in [
+            (Resource::RLIMIT_NOFILE, "process_max_fds", "Maximum number of open file descriptors."),
+            (
+                Resource::RLIMIT_AS,
+                "process_virtual_memory_max_bytes",
+                "Maximum amount of virtual memory available in bytes.",
+            ),
+        ] {
+            if let Ok((soft, _)) = getrlimit(resource) {
+                families.push(Family::gauge(name, help, soft as f64));
+            }
         }
     });
 }
 
+/// Unix seconds at which the process began: the boot's, and its own ticks since.
+fn started() -> Option<f64> {
+    let boot = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: f64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    Some(boot + field(&fields(&stat)?, 22) / TICKS)
+}
+
 /// The fields behind the program's name, which is in parentheses and may hold anything.
+fn fields(stat: &str) -> Option<Vec<f64>> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect())
+}
+
+/// Numbers as in the manual, which counts from 1 and the name is field 2.
+fn field(fields: &[f64], number: usize) -> f64 {
+    fields.get(number - 3).copied().unwrap_or(0.0)
+}
+
 fn from_stat(stat: &str, families: &mut Vec<Family>) {
-    let Some((_, rest)) = stat.rsplit_once(')') else { return };
-    let fields: Vec<f64> = rest.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
-    // Numbers as in proc_pid_stat(5), which counts from 1 and the name is field 2.
-    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0.0);
-    let cpu = (field(14) + field(15)) / TICKS;
+    let Some(fields) = fields(stat) else { return };
+    let cpu = (field(&fields, 14) + field(&fields, 15)) / TICKS;
     families.push(Family::counter(
         "process_cpu_seconds_total",
         "Total user and system CPU time spent in seconds.",
         cpu,
     ));
-    families.push(Family::gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", field(23)));
+    let virtual_size = field(&fields, 23);
+    families.push(Family::gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", virtual_size));
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as f64;
-    families.push(Family::gauge("process_resident_memory_bytes", "Resident memory size in bytes.", field(24) * page));
+    let resident = field(&fields, 24) * page;
+    families.push(Family::gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident));
+}
+
+/// Octets of the process's network namespace: a line of names, then one of numbers, for each protocol.
+fn from_netstat(netstat: &str, families: &mut Vec<Family>) {
+    let lines: Vec<&str> = netstat.lines().filter_map(|line| line.strip_prefix("IpExt: ")).collect();
+    let [names, numbers] = lines.as_slice() else { return };
+    let value = |wanted: &str| {
+        let mut pairs = names.split_ascii_whitespace().zip(numbers.split_ascii_whitespace());
+        pairs.find(|(name, _)| *name == wanted).and_then(|(_, number)| number.parse().ok())
+    };
+    for (octets, name, help) in [
+        (
+            "InOctets",
+            "process_network_receive_bytes_total",
+            "Number of bytes received by the process over the network.",
+        ),
+        ("OutOctets", "process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."),
+    ] {
+        families.extend(value(octets).map(|value| Family::counter(name, help, value)));
+    }
 }
 
 #[cfg(test)]
@@ -50,24 +103,42 @@ mod tests {
     use super::*;
     use exposition::MetricValue;
 
+    fn value(families: &[Family], name: &str) -> Option<MetricValue> {
+        families.iter().find(|family| family.name == name).map(|family| family.metrics[0].value.clone())
+    }
+
+    fn count(value: f64) -> Option<MetricValue> {
+        Some(MetricValue::Counter { value, exemplar: None, start: None })
+    }
+
     #[test]
     fn a_name_with_blanks_and_parentheses_does_not_shift_the_fields() {
         let mut families = Vec::new();
         from_stat("7 (a) b (c) S 1 1 1 0 -1 4 5 6 7 8 150 50 0 0 20 0 9 0 100 4096000 10 184", &mut families);
-        let value = |name: &str| families.iter().find(|f| f.name == name).map(|f| f.metrics[0].value.clone());
-        assert_eq!(
-            value("process_cpu_seconds_total"),
-            Some(MetricValue::Counter { value: 2.0, exemplar: None, start: None })
-        );
-        assert_eq!(value("process_virtual_memory_bytes"), Some(MetricValue::Gauge(4_096_000.0)));
+        assert_eq!(value(&families, "process_cpu_seconds_total"), count(2.0));
+        assert_eq!(value(&families, "process_virtual_memory_bytes"), Some(MetricValue::Gauge(4_096_000.0)));
     }
 
     #[test]
-    fn this_process_has_a_size() {
-        let registry = Registry::new();
-        process_collector(&registry, &Clock::system());
+    fn octets_are_found_by_name() {
+        let mut families = Vec::new();
+        let text = "TcpExt: InOctets X\nTcpExt: 1 2\nIpExt: InNoRoutes InOctets OutOctets\nIpExt: 5 600 7000\n";
+        from_netstat(text, &mut families);
+        assert_eq!(value(&families, "process_network_receive_bytes_total"), count(600.0));
+        assert_eq!(value(&families, "process_network_transmit_bytes_total"), count(7000.0));
+    }
+
+    #[test]
+    fn this_process_has_a_size_and_began_before_now() {
+        let (registry, clock) = (Registry::new(), Clock::system());
+        process_collector(&registry, &clock);
         let families = registry.gather();
-        let resident = families.iter().find(|f| f.name == "process_resident_memory_bytes").expect("on Linux");
-        assert!(matches!(resident.metrics[0].value, MetricValue::Gauge(bytes) if bytes > 100_000.0));
+        let gauge = |name: &str| match value(&families, name) {
+            Some(MetricValue::Gauge(value)) => value,
+            other => panic!("{name}: {other:?}"),
+        };
+        assert!(gauge("process_resident_memory_bytes") > 100_000.0);
+        let age = clock.unix_ms() as f64 / 1000.0 - gauge("process_start_time_seconds");
+        assert!((-2.0..86_400.0).contains(&age), "began {age} s ago");
     }
 }

@@ -1,5 +1,6 @@
 //! Durations in upstream's notation.
 
+use crate::quote;
 use std::fmt;
 
 /// Milliseconds.
@@ -14,7 +15,7 @@ pub enum DurationError {
     #[error("empty duration string")]
     Empty,
     /// Not the notation.
-    #[error("not a valid duration string: {0:?}")]
+    #[error("not a valid duration string: {}", quote(.0))]
     Invalid(String),
     /// Too long for a signed 64-bit count of nanoseconds.
     #[error("duration out of range")]
@@ -129,5 +130,9 @@ mod tests {
         for text in ["", "1", "1x", "s", "1s1m", "1m1m", "-1s", "1.5h", "1 s", "99999999999y", "é"] {
             assert!(Duration::parse(text).is_err(), "{text}");
         }
+        let text = |text| Duration::parse(text).expect_err("must be refused").to_string();
+        assert_eq!(text(""), "empty duration string");
+        assert_eq!(text("1 s\u{200b}"), r#"not a valid duration string: "1 s\u200b""#);
+        assert_eq!(text("300y"), "duration out of range");
     }
 }

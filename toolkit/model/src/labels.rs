@@ -4,6 +4,7 @@
 //! one is byte 127 followed by four 7-bit bytes, most significant first. Every length byte is ASCII, so the whole
 //! allocation is valid UTF-8 and slices of it need no validation and no `unsafe`.
 
+use crate::quote_into;
 use std::{cmp::Ordering, fmt, sync::Arc};
 use xxhash_rust::xxh64::Xxh64;
 
@@ -99,38 +100,37 @@ impl Ord for Labels {
     }
 }
 
-/// `name{a="b"}`; names outside the legacy alphabet are quoted inside the braces.
+/// `name{a="b"}`, quoted as Go quotes; names outside the legacy alphabet are quoted inside the braces.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.metric_name();
         let bare = is_legacy_metric_name(name);
+        let mut text = String::with_capacity(self.packed_len() + 8);
         if bare {
-            f.write_str(name)?;
+            text.push_str(name);
         }
-        let mut pairs = self.iter().filter(|(label, _)| *label != METRIC_NAME).peekable();
-        if bare && pairs.peek().is_none() {
-            return Ok(());
+        let pairs = self.iter().filter(|(label, _)| *label != METRIC_NAME);
+        if bare && pairs.clone().next().is_none() {
+            return f.write_str(name);
         }
-        f.write_str("{")?;
-        let mut comma = false;
+        text.push('{');
         if !bare && !name.is_empty() {
-            write_quoted(f, name)?;
-            comma = true;
+            quote_into(name, &mut text);
         }
         for (label, value) in pairs {
-            if comma {
-                f.write_str(", ")?;
+            if !text.ends_with('{') {
+                text.push_str(", ");
             }
-            comma = true;
             if is_legacy_label_name(label) {
-                f.write_str(label)?
+                text.push_str(label);
             } else {
-                write_quoted(f, label)?
+                quote_into(label, &mut text);
             }
-            f.write_str("=")?;
-            write_quoted(f, value)?;
+            text.push('=');
+            quote_into(value, &mut text);
         }
-        f.write_str("}")
+        text.push('}');
+        f.write_str(&text)
     }
 }
 
@@ -138,21 +138,6 @@ impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    f.write_str("\"")?;
-    for c in text.chars() {
-        match c {
-            '"' => f.write_str("\\\"")?,
-            '\\' => f.write_str("\\\\")?,
-            '\n' => f.write_str("\\n")?,
-            '\t' => f.write_str("\\t")?,
-            '\r' => f.write_str("\\r")?,
-            c => write!(f, "{c}")?,
-        }
-    }
-    f.write_str("\"")
 }
 
 /// The pairs of a [`Labels`] in name order.
@@ -239,6 +224,11 @@ impl Builder {
     /// The finished set. Names or values of 256 MiB and more are cut at a character boundary.
     pub fn build(&mut self) -> Labels {
         self.pairs.retain(|(_, value)| !value.is_empty());
+        self.build_with_empty()
+    }
+
+    /// The finished set with its labels of empty value, which client libraries keep and show. Never for a series.
+    pub fn build_with_empty(&mut self) -> Labels {
         self.pairs.sort_unstable();
         let mut packed = String::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
         for (name, value) in &self.pairs {

@@ -1,7 +1,13 @@
 //! Relabelling: every action of upstream's `relabel_config`, checked when compiled.
 
-use crate::{Builder, Labels, is_legacy_label_name};
+use crate::{Builder, Labels, accept::Accept, case};
 use md5::{Digest, Md5};
+use re2::{Expression, Regex, Template};
+use std::{borrow::Cow, sync::Arc};
+
+const SEPARATOR: &str = ";";
+const REGEX: &str = "(.*)";
+const REPLACEMENT: &str = "$1";
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,31 +87,77 @@ pub enum RelabelError {
 /// A compiled rule.
 #[derive(Clone, Debug)]
 pub struct Relabel {
-    sources: Vec<String>,
+    /// As written, defaults filled in.
+    rule: RelabelRule,
     separator: String,
-    target: String,
-    regex: re2::Regex,
-    modulus: u64,
-    replacement: String,
-    action: Action,
+    step: Step,
+}
+
+/// What a rule does, with all that it needs for it.
+#[derive(Clone, Debug)]
+enum Step {
+    Replace {
+        regex: Regex,
+        target: Template,
+        replacement: Template,
+    },
+    /// Keeps what the expression accepts, or, when not `wanted`, what it does not.
+    Filter {
+        accept: Arc<Accept>,
+        wanted: bool,
+    },
+    /// Keeps what equals the target, or, when not `wanted`, what does not.
+    Equal {
+        target: String,
+        wanted: bool,
+    },
+    HashMod {
+        target: String,
+        modulus: u64,
+    },
+    Case {
+        target: String,
+        map: fn(&str) -> String,
+    },
+    /// Keeps the labels whose names the expression accepts, or, when not `wanted`, the others.
+    Names {
+        accept: Arc<Accept>,
+        wanted: bool,
+    },
+    Map {
+        regex: Regex,
+        replacement: Template,
+    },
+}
+
+/// Rules are equal when they were written the same, defaults counting as written.
+impl PartialEq for Relabel {
+    fn eq(&self, other: &Self) -> bool {
+        self.rule == other.rule
+    }
 }
 
 impl Relabel {
     /// Checks and compiles a rule.
     ///
     /// # Errors
-    /// [`RelabelError`].
+    /// [`RelabelError`], with upstream's texts.
     pub fn compile(rule: &RelabelRule) -> Result<Self, RelabelError> {
         check(rule).map_err(RelabelError::Rule)?;
-        Ok(Self {
-            sources: rule.source_labels.clone(),
-            separator: rule.separator.clone().unwrap_or_else(|| ";".into()),
-            target: rule.target_label.clone().unwrap_or_default(),
-            regex: re2::Regex::anchored(rule.regex.as_deref().unwrap_or("(.*)"))?,
-            modulus: rule.modulus.unwrap_or_default(),
-            replacement: rule.replacement.clone().unwrap_or_else(|| "$1".into()),
+        let given = |field: &Option<String>, default: &str| field.clone().unwrap_or_else(|| default.to_owned());
+        let (separator, target) = (given(&rule.separator, SEPARATOR), given(&rule.target_label, ""));
+        let (regex, replacement) = (given(&rule.regex, REGEX), given(&rule.replacement, REPLACEMENT));
+        let step = Step::compile(rule, &Expression::anchored(&regex)?, &target, Template::new(&replacement))?;
+        let rule = RelabelRule {
+            source_labels: rule.source_labels.clone(),
+            separator: Some(separator.clone()),
+            target_label: Some(target),
+            regex: Some(regex),
+            modulus: rule.modulus.or(Some(0)),
+            replacement: Some(replacement),
             action: rule.action,
-        })
+        };
+        Ok(Self { rule, separator, step })
     }
 
     /// Applies rules in order; false means that the item is dropped. O(rules × labels).
@@ -114,43 +166,89 @@ impl Relabel {
     }
 
     fn step(&self, labels: &mut Builder) -> bool {
-        let joined = self.sources.iter().map(|name| labels.get(name)).collect::<Vec<_>>().join(&self.separator);
-        match self.action {
-            Action::Keep => return self.regex.is_match(&joined),
-            Action::Drop => return !self.regex.is_match(&joined),
-            Action::KeepEqual => return labels.get(&self.target) == joined,
-            Action::DropEqual => return labels.get(&self.target) != joined,
-            Action::Replace => self.replace(&joined, labels),
-            Action::Lowercase => _ = labels.set(&self.target, &joined.to_lowercase()),
-            Action::Uppercase => _ = labels.set(&self.target, &joined.to_uppercase()),
-            Action::HashMod => _ = labels.set(&self.target, &(hash(&joined) % self.modulus).to_string()),
-            Action::LabelDrop => _ = labels.retain(|name, _| !self.regex.is_match(name)),
-            Action::LabelKeep => _ = labels.retain(|name, _| self.regex.is_match(name)),
-            Action::LabelMap => self.map(labels),
+        match &self.step {
+            Step::Filter { accept, wanted } => return accept.accepts(&self.joined(labels)) == *wanted,
+            Step::Equal { target, wanted } => return (labels.get(target) == self.joined(labels)) == *wanted,
+            Step::Replace { regex, target, replacement } => {
+                let pair = replaced(regex, target, replacement, &self.joined(labels));
+                // A template that expands to no label name leaves everything as it is, as upstream.
+                if let Some((name, value)) = pair.filter(|(name, _)| !name.is_empty()) {
+                    labels.set(&name, &value);
+                }
+            }
+            Step::HashMod { target, modulus } => {
+                let shard = hash(&self.joined(labels)) % modulus;
+                labels.set(target, &shard.to_string());
+            }
+            Step::Case { target, map } => {
+                let value = map(&self.joined(labels));
+                labels.set(target, &value);
+            }
+            Step::Names { accept, wanted } => _ = labels.retain(|name, _| accept.accepts(name) == *wanted),
+            Step::Map { regex, replacement } => map_names(regex, replacement, labels),
         }
         true
     }
 
-    fn replace(&self, joined: &str, labels: &mut Builder) {
-        let Some(captures) = self.regex.captures(joined) else { return };
-        let (mut target, mut value) = (String::new(), String::new());
-        captures.expand(&self.target, &mut target);
-        captures.expand(&self.replacement, &mut value);
-        // A template that expands to no label name leaves everything as it is, as upstream.
-        if !target.is_empty() {
-            labels.set(&target, &value);
+    /// The values of the sources with the separator in between; absent labels are empty.
+    fn joined<'l>(&self, labels: &'l Builder) -> Cow<'l, str> {
+        match self.rule.source_labels.as_slice() {
+            [] => Cow::Borrowed(""),
+            [one] => Cow::Borrowed(labels.get(one)),
+            [first, rest @ ..] => {
+                let mut joined = labels.get(first).to_owned();
+                for name in rest {
+                    joined.push_str(&self.separator);
+                    joined.push_str(labels.get(name));
+                }
+                Cow::Owned(joined)
+            }
         }
     }
+}
 
-    /// Names are read as they were before the rule.
-    fn map(&self, labels: &mut Builder) {
-        let before: Labels = labels.clone().build();
-        for (name, value) in before.iter() {
-            if let Some(captures) = self.regex.captures(name) {
-                let mut target = String::new();
-                captures.expand(&self.replacement, &mut target);
-                labels.set(&target, value);
+impl Step {
+    fn compile(
+        rule: &RelabelRule,
+        expression: &Expression,
+        target: &str,
+        replacement: Template,
+    ) -> Result<Self, re2::Error> {
+        let accept = || Accept::new(expression).map(Arc::new);
+        let target = target.to_owned();
+        Ok(match rule.action {
+            Action::Replace => {
+                Self::Replace { regex: expression.compile()?, target: Template::new(&target), replacement }
             }
+            Action::Keep | Action::Drop => Self::Filter { accept: accept()?, wanted: rule.action == Action::Keep },
+            Action::KeepEqual | Action::DropEqual => Self::Equal { target, wanted: rule.action == Action::KeepEqual },
+            Action::HashMod => Self::HashMod { target, modulus: rule.modulus.unwrap_or(1).max(1) },
+            Action::Lowercase => Self::Case { target, map: case::lower },
+            Action::Uppercase => Self::Case { target, map: case::upper },
+            Action::LabelKeep | Action::LabelDrop => {
+                Self::Names { accept: accept()?, wanted: rule.action == Action::LabelKeep }
+            }
+            Action::LabelMap => Self::Map { regex: expression.compile()?, replacement },
+        })
+    }
+}
+
+fn replaced(regex: &Regex, target: &Template, replacement: &Template, joined: &str) -> Option<(String, String)> {
+    let captures = regex.captures(joined)?;
+    let (mut name, mut value) = (String::new(), String::new());
+    target.expand(&captures, &mut name);
+    replacement.expand(&captures, &mut value);
+    Some((name, value))
+}
+
+/// Names and values are read as they were before the rule.
+fn map_names(regex: &Regex, replacement: &Template, labels: &mut Builder) {
+    let before: Labels = labels.clone().build();
+    for (name, value) in before.iter() {
+        if let Some(captures) = regex.captures(name) {
+            let mut target = String::new();
+            replacement.expand(&captures, &mut target);
+            labels.set(&target, value);
         }
     }
 }
@@ -161,48 +259,35 @@ fn hash(text: &str) -> u64 {
     sum[8..16].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+/// Upstream's checks in upstream's order. A value equal to the default counts as not given, but for `regex`.
 fn check(rule: &RelabelRule) -> Result<(), String> {
     use Action::{DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, LabelMap, Lowercase, Replace, Uppercase};
     let action = rule.action.as_str();
-    let target = rule.target_label.as_deref().unwrap_or_default();
-    if rule.action == HashMod && rule.modulus.unwrap_or_default() == 0 {
+    let given = |field: &Option<String>, default: &str| field.as_deref().is_some_and(|value| value != default);
+    let target = given(&rule.target_label, "");
+    let replacement = given(&rule.replacement, REPLACEMENT);
+    let modulus = rule.modulus.unwrap_or_default() != 0;
+    if rule.source_labels.iter().any(String::is_empty) {
+        return Err("\"\" is not a valid label name".into());
+    }
+    if rule.action == HashMod && !modulus {
         return Err("relabel configuration for hashmod requires non-zero modulus".into());
     }
-    if matches!(rule.action, Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual) && target.is_empty() {
+    if matches!(rule.action, Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual) && !target {
         return Err(format!("relabel configuration for {action} action requires 'target_label' value"));
     }
-    let template = rule.action == Replace && target.contains('$');
-    if !target.is_empty()
-        && !template
-        && matches!(rule.action, Replace | HashMod | Lowercase | Uppercase)
-        && target.contains('$')
-    {
-        return Err(format!("{target:?} is invalid 'target_label' for {action} action"));
-    }
-    if matches!(rule.action, Lowercase | Uppercase) && rule.replacement.is_some() {
+    if matches!(rule.action, Lowercase | Uppercase | KeepEqual | DropEqual) && replacement {
         return Err(format!("'replacement' can not be set for {action} action"));
     }
-    if rule.action == LabelMap {
-        let bare = rule.replacement.as_deref().unwrap_or("$1").replace(['$', '{', '}'], "_");
-        if !is_legacy_label_name(&bare) {
-            return Err(format!(
-                "{:?} is invalid 'replacement' for {action} action",
-                rule.replacement.as_deref().unwrap_or("$1")
-            ));
-        }
+    if rule.action == LabelMap && rule.replacement.as_deref() == Some("") {
+        return Err(format!("\"\" is invalid 'replacement' for {action} action"));
     }
-    let only_regex = rule.source_labels.is_empty()
-        && rule.target_label.is_none()
-        && rule.modulus.is_none()
-        && rule.separator.is_none()
-        && rule.replacement.is_none();
-    if matches!(rule.action, LabelDrop | LabelKeep) && !only_regex {
+    let others = modulus || replacement || given(&rule.separator, SEPARATOR);
+    if matches!(rule.action, KeepEqual | DropEqual) && (others || rule.regex.is_some()) {
+        return Err(format!("{action} action requires only 'source_labels' and `target_label`, and no other fields"));
+    }
+    if matches!(rule.action, LabelDrop | LabelKeep) && (others || target || !rule.source_labels.is_empty()) {
         return Err(format!("{action} action requires only 'regex', and no other fields"));
-    }
-    let equal_only =
-        rule.regex.is_none() && rule.modulus.is_none() && rule.separator.is_none() && rule.replacement.is_none();
-    if matches!(rule.action, KeepEqual | DropEqual) && !equal_only {
-        return Err(format!("{action} action requires only 'source_labels' and 'target_label', and no other fields"));
     }
     Ok(())
 }
@@ -264,12 +349,65 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
-        let refused = |rule: RelabelRule| Relabel::compile(&rule).expect_err("must be refused").to_string();
-        assert!(refused(rule(Action::HashMod, &["a"])).contains("non-zero modulus"));
-        assert!(refused(rule(Action::Replace, &["a"])).contains("requires 'target_label'"));
-        assert!(refused(rule(Action::LabelDrop, &["a"])).contains("requires only 'regex'"));
-        let bad = RelabelRule { regex: Some("(".into()), ..rule(Action::Keep, &["a"]) };
-        assert!(refused(bad).contains("error parsing regexp"));
+    fn texts_of_refusals_are_upstreams() {
+        let some = |text: &str| Some(text.to_owned());
+        let refused = |rule: RelabelRule, text: &str| {
+            assert_eq!(Relabel::compile(&rule).map(drop).map_err(|error| error.to_string()), Err(text.to_owned()));
+        };
+        let on = |action| RelabelRule { target_label: some("a"), ..rule(action, &[]) };
+        refused(rule(Action::HashMod, &[]), "relabel configuration for hashmod requires non-zero modulus");
+        for action in [Action::Replace, Action::Lowercase, Action::Uppercase, Action::KeepEqual, Action::DropEqual] {
+            let text = format!("relabel configuration for {} action requires 'target_label' value", action.as_str());
+            refused(rule(action, &[]), &text);
+        }
+        refused(
+            RelabelRule { modulus: Some(2), ..rule(Action::HashMod, &[]) },
+            "relabel configuration for hashmod action requires 'target_label' value",
+        );
+        refused(
+            RelabelRule { replacement: some("x"), ..on(Action::Lowercase) },
+            "'replacement' can not be set for lowercase action",
+        );
+        refused(
+            RelabelRule { replacement: some("x"), ..on(Action::DropEqual) },
+            "'replacement' can not be set for dropequal action",
+        );
+        refused(
+            RelabelRule { replacement: some(""), ..rule(Action::LabelMap, &[]) },
+            "\"\" is invalid 'replacement' for labelmap action",
+        );
+        let equal = "keepequal action requires only 'source_labels' and `target_label`, and no other fields";
+        refused(RelabelRule { regex: some("(.*)"), ..on(Action::KeepEqual) }, equal);
+        refused(RelabelRule { separator: some(","), ..on(Action::KeepEqual) }, equal);
+        refused(RelabelRule { modulus: Some(1), ..on(Action::KeepEqual) }, equal);
+        let names = "labeldrop action requires only 'regex', and no other fields";
+        refused(rule(Action::LabelDrop, &["a"]), names);
+        refused(on(Action::LabelDrop), names);
+        refused(RelabelRule { separator: some(","), ..rule(Action::LabelDrop, &[]) }, names);
+        refused(rule(Action::Drop, &[""]), "\"\" is not a valid label name");
+        for (regex, text) in [
+            ("(", "missing closing ): `^(?s:()$`"),
+            ("a)", "unexpected ): `^(?s:a))$`"),
+            ("*", "missing argument to repetition operator: `*`"),
+            ("[z-a]", "invalid character class range: `z-a`"),
+            ("\\", "missing closing ): `^(?s:\\)$`"),
+            ("a**", "invalid nested repetition operator: `**`"),
+        ] {
+            let rule = RelabelRule { regex: some(regex), ..rule(Action::Keep, &["a"]) };
+            refused(rule, &format!("error parsing regexp: {text}"));
+        }
+    }
+
+    #[test]
+    fn defaults_written_out_are_not_given() {
+        let some = |text: &str| Some(text.to_owned());
+        let valid = |rule: RelabelRule| Relabel::compile(&rule).map(drop).expect("valid");
+        let on = |action| RelabelRule { target_label: some("a"), ..rule(action, &[]) };
+        valid(RelabelRule { replacement: some("$1"), ..on(Action::Lowercase) });
+        valid(RelabelRule { replacement: some("$1"), separator: some(";"), modulus: Some(0), ..on(Action::DropEqual) });
+        valid(RelabelRule { target_label: some(""), separator: some(";"), ..rule(Action::LabelDrop, &[]) });
+        valid(RelabelRule { target_label: some("a b"), ..rule(Action::Replace, &[]) });
+        valid(RelabelRule { target_label: some("$a"), ..rule(Action::Uppercase, &[]) });
+        valid(RelabelRule { replacement: some("a b$$"), ..rule(Action::LabelMap, &[]) });
     }
 }

@@ -59,6 +59,8 @@ pub struct FloatHistogram {
     pub integer: bool,
     /// Whether it may go down, so that rate() of it makes no sense.
     pub gauge: bool,
+    /// Whether the counter restarted since the sample before, if that is known; means nothing for a gauge.
+    pub reset: Option<bool>,
     /// Resolution.
     pub schema: i32,
     /// Half width of the zero bucket.
@@ -114,7 +116,23 @@ pub enum MetricType {
     Unknown,
 }
 
+const TYPES: [MetricType; 8] = [
+    MetricType::Counter,
+    MetricType::Gauge,
+    MetricType::Histogram,
+    MetricType::GaugeHistogram,
+    MetricType::Summary,
+    MetricType::Info,
+    MetricType::StateSet,
+    MetricType::Unknown,
+];
+
 impl MetricType {
+    /// The type of a word of OpenMetrics and the API.
+    pub fn parse(word: &str) -> Option<Self> {
+        TYPES.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The word OpenMetrics and the API use.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -139,4 +157,25 @@ pub struct Metadata {
     pub help: String,
     /// UNIT.
     pub unit: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_nan_is_stale() {
+        assert!(is_stale(stale_nan()) && stale_nan().is_nan());
+        for value in [f64::NAN, f64::from_bits(0x7ff8_0000_0000_0001), -stale_nan(), 0.0, f64::INFINITY] {
+            assert!(!is_stale(value), "{:x}", value.to_bits());
+        }
+    }
+
+    #[test]
+    fn words_of_types() {
+        for kind in TYPES {
+            assert_eq!(MetricType::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!((MetricType::parse("untyped"), MetricType::parse("Counter")), (None, None));
+    }
 }

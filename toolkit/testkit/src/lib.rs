@@ -7,6 +7,8 @@ mod tree;
 
 #[cfg(test)]
 mod disk_tests;
+#[cfg(test)]
+mod log_tests;
 
 pub use rng::Rng;
 pub use sim_disk::{Fault, SimDisk};

@@ -1,13 +1,33 @@
-//! Serving HTTP: listeners, limits, compression, pages' shell. The only crate that knows axum; services use what is
+//! Serving HTTP: listeners, TLS, passwords, limits, compression, pages' shell. The only crate that knows axum; services use what is
 //! re-exported here.
-//!
-//! Not built yet: TLS, passwords and headers of `--web.config.file`, systemd sockets and vsock. Asking for one of them
-//! is an error, never ignored.
 
+mod address;
 mod answer;
+mod clients;
+mod config;
+mod curves;
+#[cfg(test)]
+mod gate_tests;
+mod handshake;
 mod listen;
+mod live;
+mod meters;
+mod names;
+mod pace;
 pub mod page;
+mod passwords;
+mod rate;
+mod serve;
+mod site;
+mod socket;
+#[cfg(test)]
+mod testing;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 pub use answer::{metrics_response, respond_body};
 pub use axum::{Router, body, extract, http, response, routing};
-pub use listen::{BindError, Limits, ListenConfig, Listeners, Options};
+pub use config::ConfigError;
+pub use curves::p521;
+pub use listen::{BindError, Limits, ListenConfig, Listeners, Options, check_config};

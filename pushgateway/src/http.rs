@@ -1,0 +1,290 @@
+//! Requests and answers: the routes of one gateway, bodies of pushes, redirects, refusals.
+
+use crate::{
+    Key,
+    gateway::{Gateway, PushError},
+    journal::JournalError,
+    key::PathError,
+    route::{self, Resolved, Route, Routes},
+    store::Push,
+};
+use runtime::Shutdown;
+use std::{borrow::Cow, io::Read, sync::Arc};
+use web::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+
+/// What handlers share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) routes: Routes,
+    pub(crate) tasks: runtime::Tasks,
+    /// Raised by `/-/quit`.
+    pub(crate) shutdown: Shutdown,
+    pub(crate) lifecycle: bool,
+    /// Flags by name, for the status page.
+    pub(crate) flags: Vec<(String, String)>,
+    /// Wall clock at the start, in milliseconds since 1970.
+    pub(crate) started: i64,
+    /// Path of the external URL, for links on pages; empty or with a leading slash.
+    pub(crate) link_prefix: String,
+}
+
+/// Answers a request whose route is to be found yet.
+pub(crate) async fn handle(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(path) = route::decode(parts.uri.path()) else {
+        return plain(StatusCode::BAD_REQUEST, "400 Bad Request");
+    };
+    let method = parts.method.as_str();
+    match service.routes.resolve(method, &path) {
+        Resolved::Serve(route) => service.serve(route, &parts.method, &parts.uri, &parts.headers, body).await,
+        Resolved::NotFound => error(StatusCode::NOT_FOUND, "404 page not found"),
+        Resolved::Redirect(code, to) => redirect(&parts.method, code, &to, parts.uri.query()),
+        Resolved::Options(allowed) => with_allow(StatusCode::OK.into_response(), &allowed),
+        Resolved::NotAllowed(allowed) => {
+            with_allow(error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"), &allowed)
+        }
+    }
+}
+
+/// A short text without a line end.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text.to_owned()).into_response()
+}
+
+/// An error as upstream writes it: a line, and no guessing of its type.
+pub(crate) fn error(status: StatusCode, text: &str) -> Response {
+    let mut response = plain(status, &format!("{text}\n"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn with_allow(mut response: Response, allowed: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}
+
+fn redirect(method: &Method, code: u16, to: &[u8], query: Option<&str>) -> Response {
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let to = format!("{}{query}", route::encode(to));
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+    let mut response = if method == Method::GET {
+        let words = status.canonical_reason().unwrap_or_default();
+        let body = format!("<a href=\"{}\">{words}</a>.\n\n", web::page::escape(&to));
+        (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
+    } else {
+        status.into_response()
+    };
+    if let Ok(value) = HeaderValue::from_str(&to) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}
+
+impl Service {
+    async fn serve(&self, route: Route, method: &Method, uri: &Uri, headers: &HeaderMap, body: Body) -> Response {
+        let (name, response) = match route {
+            Route::Expose => return crate::expose::answer(self, headers).await,
+            Route::QuitRefused => {
+                return plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed.");
+            }
+            Route::Quit => return self.quit(),
+            Route::Profile => {
+                let text = "There are no Go profiles here: this gateway has no Go runtime. Use perf on its process.\n";
+                return plain(StatusCode::OK, text);
+            }
+            Route::Group { job, base64, labels } => {
+                let key = Key::from_path(&job, base64, &labels, self.gateway.policy.utf8);
+                match *method {
+                    Method::DELETE => ("delete", self.delete(key).await),
+                    _ => ("push", self.push(key, method, uri, headers, body).await),
+                }
+            }
+            Route::Batch => ("batch", crate::batch::answer(self, headers, body).await),
+            Route::Healthy => ("healthy", plain(StatusCode::OK, "OK")),
+            Route::Ready => ("ready", plain(StatusCode::OK, "OK")),
+            Route::Static => ("static", error(StatusCode::NOT_FOUND, "404 page not found")),
+            Route::Page => ("status", crate::page::answer(self, uri.query().unwrap_or_default(), headers)),
+            Route::Status => ("status", crate::page::status(self, headers)),
+            Route::ApiStatus => ("api/v1/status", crate::api::status(self, headers)),
+            Route::ApiMetrics => ("api/v1/metrics", crate::api::metrics(self, headers).await),
+            Route::ApiOptions => ("api/v1/options", crate::api::options()),
+            Route::Wipe => ("wipe", self.wipe().await),
+        };
+        let method = method.as_str().to_ascii_lowercase();
+        self.gateway.instruments.requests.with(&[response.status().as_str(), name, &method]).inc();
+        response
+    }
+
+    fn quit(&self) -> Response {
+        if !self.lifecycle {
+            return plain(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.");
+        }
+        tracing::info!("Received a request to terminate");
+        self.shutdown.begin();
+        plain(StatusCode::OK, "Requesting termination... Goodbye!")
+    }
+
+    async fn wipe(&self) -> Response {
+        match self.gateway.wipe().await {
+            Ok(()) => StatusCode::ACCEPTED.into_response(),
+            Err(why) => unavailable(&why),
+        }
+    }
+
+    async fn delete(&self, key: Result<Key, PathError>) -> Response {
+        match key {
+            Err(why) => error(StatusCode::BAD_REQUEST, &why.to_string()),
+            Ok(key) => match self.gateway.delete(&key).await {
+                Ok(()) => StatusCode::ACCEPTED.into_response(),
+                Err(why) => unavailable(&why),
+            },
+        }
+    }
+
+    async fn push(
+        &self,
+        key: Result<Key, PathError>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Response {
+        let began = self.gateway.clock.now();
+        let label = if method == Method::PUT { "put" } else { "post" };
+        let (response, size) = match self.read(headers, body).await {
+            Err(refused) => (refused.into_response(), 0),
+            Ok((body, size)) => {
+                let response = match self.take(key, method, uri, headers, &body).await {
+                    Ok(()) if self.gateway.policy.checked => StatusCode::OK.into_response(),
+                    Ok(()) => StatusCode::ACCEPTED.into_response(),
+                    Err(refused) => refused.into_response(),
+                };
+                (response, size)
+            }
+        };
+        let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let line = uri.to_string().len() + method.as_str().len() + "HTTP/1.1".len();
+        self.gateway.instruments.push_bytes.observe(label, (size + head + line) as f64);
+        let took = self.gateway.clock.now() - began;
+        self.gateway.instruments.push_seconds.observe(label, took.as_secs_f64());
+        response
+    }
+
+    async fn take(
+        &self,
+        key: Result<Key, PathError>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), Refused> {
+        let bad = |why: &dyn std::fmt::Display| Refused::new(StatusCode::BAD_REQUEST, why);
+        let key = key.map_err(|why| bad(&why))?;
+        let body = crate::body::Body::read(headers, body, self.gateway.policy.utf8).map_err(|why| bad(&why))?;
+        let ttl = self.ttl(uri, headers).map_err(|why| bad(&why))?;
+        let push = Push::new(key, body);
+        match self.gateway.push(&push, method == Method::PUT, ttl).await {
+            Ok(()) => Ok(()),
+            // Nobody is told of a refusal when nothing is checked: the failure time shows it.
+            Err(PushError::Refused(_)) if !self.gateway.policy.checked => Ok(()),
+            Err(PushError::Refused(why)) => {
+                tracing::debug!(group = %push.key, error = %why, "Push refused");
+                Err(bad(&why))
+            }
+            Err(PushError::Journal(why)) => Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, &why)),
+            Err(why @ PushError::Samples { .. }) => Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &why)),
+            Err(why) => Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, &why)),
+        }
+    }
+
+    /// The life a push asks for, when pushes may: `X-Narthex-TTL` or `?ttl=`, a duration such as `2h`.
+    fn ttl(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<i64>, String> {
+        if !self.gateway.policy.ttl_by_push {
+            return Ok(None);
+        }
+        let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        let asked = match query.filter(|(name, _)| name == "ttl").map(|(_, value)| value).last() {
+            Some(value) => value,
+            None => match headers.get("x-narthex-ttl").map(HeaderValue::to_str) {
+                None => return Ok(None),
+                Some(value) => Cow::Borrowed(value.map_err(|_| "the ttl is not text")?),
+            },
+        };
+        let span = model::Duration::parse(&asked).map_err(|why| format!("invalid ttl {asked:?}: {why}"))?;
+        Ok(Some(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The body as it was meant, and the bytes it came in. Never more than the limit, whatever it inflates to.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(Cow<'static, [u8]>, usize), Refused> {
+        let max = usize::try_from(self.gateway.policy.body_max).unwrap_or(usize::MAX);
+        let body: Bytes = match web::body::to_bytes(body, max).await {
+            Ok(body) => body,
+            Err(why) => {
+                // Too long, or a client that went away: the latter reads no answer.
+                tracing::debug!(error = %why, "Body not read");
+                return Err(self.too_large());
+            }
+        };
+        let size = body.len();
+        let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let inflated = match encoding.to_ascii_lowercase().as_str() {
+            "gzip" => self.inflate(flate2::read::MultiGzDecoder::new(&body[..]), "gzip: invalid header")?,
+            "snappy" => self.inflate(snap::read::FrameDecoder::new(&body[..]), "snappy: corrupt input")?,
+            _ => return Ok((Cow::Owned(body.into()), size)),
+        };
+        Ok((Cow::Owned(inflated), size))
+    }
+
+    fn inflate(&self, from: impl Read, bad: &str) -> Result<Vec<u8>, Refused> {
+        let max = self.gateway.policy.body_max;
+        let mut out = Vec::new();
+        from.take(max.saturating_add(1)).read_to_end(&mut out).map_err(|why| match why.kind() {
+            std::io::ErrorKind::UnexpectedEof => Refused::new(StatusCode::BAD_REQUEST, &"unexpected EOF"),
+            _ => Refused::new(StatusCode::BAD_REQUEST, &bad),
+        })?;
+        if out.len() as u64 > max { Err(self.too_large()) } else { Ok(out) }
+    }
+
+    fn too_large(&self) -> Refused {
+        self.gateway.instruments.over_limit.with(&["body bytes"]).inc();
+        let max = self.gateway.policy.body_max;
+        let text = format!("the body is over {max} bytes once inflated; push less or raise --push.max-body-bytes");
+        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &text)
+    }
+}
+
+/// An answer that refuses.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    text: String,
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, why: &dyn std::fmt::Display) -> Self {
+        Self { status, text: why.to_string() }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = error(self.status, &self.text);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+        }
+        response
+    }
+}
+
+/// The answer when a change could not be made durable.
+pub(crate) fn unavailable(why: &JournalError) -> Response {
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}

@@ -1,0 +1,72 @@
+//! Several small parts become a larger one, so that a query over weeks opens few files.
+
+use crate::{Error, Tsdb, part::Part, view::Source, view::merge_next, writer::PartWriter};
+use std::sync::Arc;
+
+impl Tsdb {
+    /// Merges the oldest parts that fill a range and can be merged; answers whether there were any. Memory: a group of
+    /// series of each part.
+    pub(crate) fn merge(&self) -> Result<bool, Error> {
+        let mut manifest = self.manifest.lock();
+        let parts = self.parts.read().clone();
+        let bad = self.unmergeable.lock().clone();
+        let Some((place, length)) = plan(&parts, self.options.merged_ms, |part| bad.contains(&part.name)) else {
+            return Ok(false);
+        };
+        let sources = &parts[place..place + length];
+        let mut next = manifest.clone();
+        let name = next.name("part");
+        manifest.next_file = next.next_file;
+        if let Err(error) = self.write_merged(&name, sources) {
+            // Whatever is wrong with them stays wrong: they are left as they are.
+            self.unmergeable.lock().extend(sources.iter().map(|part| part.name.clone()));
+            return Err(error);
+        }
+        let gone: Vec<String> = sources.iter().map(|part| part.name.clone()).collect();
+        let part = Part::open(&self.disk, &name)?;
+        self.replace(&mut manifest, &gone, Some((place, part)))?;
+        Ok(true)
+    }
+
+    fn write_merged(&self, name: &str, parts: &[Arc<Part>]) -> Result<(), Error> {
+        let damaged = |error: storage::ReadError| {
+            tracing::error!(%error, "parts are not merged");
+            Error::damaged(name, "one of the parts it is made of cannot be read")
+        };
+        let mut sources = Vec::new();
+        for part in parts {
+            let all = part.select(&[]).map_err(damaged)?;
+            sources.push(Source::new(part.clone(), all, i64::MIN, i64::MAX).map_err(damaged)?);
+        }
+        let mut writer = PartWriter::create(&self.disk, name)?;
+        while let Some((labels, points)) = merge_next(&mut sources).map_err(damaged)? {
+            writer.add(&labels, points)?;
+        }
+        writer.finish().map(drop)
+    }
+}
+
+/// The first run of at least two parts that lie within one range, smallest ranges first. The range must be past: a later
+/// part begins after it.
+fn plan(parts: &[Arc<Part>], ranges: &[i64], bad: impl Fn(&Part) -> bool) -> Option<(usize, usize)> {
+    for range in ranges {
+        let window = |part: &Part| {
+            let first = part.summary.min.div_euclid(*range);
+            (first == part.summary.max.div_euclid(*range) && !bad(part)).then_some(first)
+        };
+        let newest = parts.last()?.summary.min.div_euclid(*range);
+        let mut place = 0;
+        while place < parts.len() {
+            let own = window(&parts[place]);
+            let length = match own {
+                Some(own) if own < newest => parts[place..].iter().take_while(|part| window(part) == Some(own)).count(),
+                _ => 1,
+            };
+            if length > 1 {
+                return Some((place, length));
+            }
+            place += length;
+        }
+    }
+    None
+}

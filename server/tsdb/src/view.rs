@@ -1,0 +1,205 @@
+//! Reading: the series of parts and head, merged by labels, each with its samples in the order of time.
+
+use crate::{
+    db::Tsdb,
+    head::{Points, Raw},
+    index,
+    part::Part,
+    writer::GROUP,
+};
+use model::{Labels, Matcher};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+use storage::{Columns, Querier, ReadError, SeriesSet};
+
+/// A time range of the store. Each selection is one consistent moment.
+pub(crate) struct View<'a> {
+    pub(crate) db: &'a Tsdb,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+}
+
+impl View<'_> {
+    /// The parts that overlap the range, and what `read` takes from the head at the same moment.
+    fn moment<T>(&self, read: impl FnOnce(&crate::head::Head) -> T) -> (Vec<Arc<Part>>, T) {
+        // Parts first, as whoever moves samples from the head to a part.
+        let parts = self.db.parts.read();
+        let head = self.db.head.read();
+        let overlaps = |part: &&Arc<Part>| part.summary.max >= self.min && part.summary.min <= self.max;
+        (parts.iter().filter(overlaps).cloned().collect(), read(&head))
+    }
+
+    fn head_overlaps(&self, head: &crate::head::Head) -> bool {
+        head.max_time.is_some_and(|max| max >= self.min) && head.min_time.is_some_and(|min| min <= self.max)
+    }
+
+    /// Calls `visit` with the labels of everything that matches.
+    fn each_labels(&self, matchers: &[Matcher], mut visit: impl FnMut(&Labels)) -> Result<(), ReadError> {
+        let (parts, head) = self.moment(|head| {
+            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
+            ids.iter().filter_map(|id| head.series.get(id)).map(|series| series.labels.clone()).collect::<Vec<_>>()
+        });
+        head.iter().for_each(&mut visit);
+        for part in parts {
+            for series in part.select(matchers)? {
+                visit(&part.labels(series)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Querier for View<'_> {
+    fn select(&self, matchers: &[Matcher]) -> Result<Box<dyn SeriesSet + '_>, ReadError> {
+        let (parts, (mut head, floor)) = self.moment(|head| {
+            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
+            let raws: Vec<Raw> = ids.iter().filter_map(|id| head.series.get(id)).map(|one| one.raw()).collect();
+            (raws, head.floor)
+        });
+        head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        let mut sources = Vec::new();
+        for part in parts {
+            let ids = part.select(matchers)?;
+            sources.push(Source::new(part, ids, self.min, self.max)?);
+        }
+        let head_min = self.min.max(floor);
+        Ok(Box::new(Merged { sources, head: head.into(), head_min, max: self.max }))
+    }
+
+    fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, ReadError> {
+        let mut names = BTreeSet::new();
+        if matchers.is_empty() {
+            let (parts, head) =
+                self.moment(|head| if self.head_overlaps(head) { head.label_names() } else { Vec::new() });
+            names.extend(head);
+            for part in parts {
+                names.extend(part.label_names()?);
+            }
+        } else {
+            self.each_labels(matchers, |labels| {
+                for (name, _) in labels.iter() {
+                    if !names.contains(name) {
+                        names.insert(name.to_owned());
+                    }
+                }
+            })?;
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, ReadError> {
+        let mut values = BTreeSet::new();
+        if matchers.is_empty() {
+            let (parts, head) =
+                self.moment(|head| if self.head_overlaps(head) { head.label_values(name) } else { Vec::new() });
+            values.extend(head);
+            for part in parts {
+                values.extend(part.label_values(name)?);
+            }
+        } else {
+            self.each_labels(matchers, |labels| {
+                if let Some(value) = labels.get(name)
+                    && !values.contains(value)
+                {
+                    values.insert(value.to_owned());
+                }
+            })?;
+        }
+        Ok(values.into_iter().collect())
+    }
+}
+
+/// The selected series of one part; samples are read a group at a time.
+pub(crate) struct Source {
+    part: Arc<Part>,
+    ids: VecDeque<u32>,
+    ready: VecDeque<Points>,
+    next: Option<Labels>,
+    min: i64,
+    max: i64,
+}
+
+impl Source {
+    pub(crate) fn new(part: Arc<Part>, ids: Vec<u32>, min: i64, max: i64) -> Result<Self, ReadError> {
+        let mut source = Self { part, ids: ids.into(), ready: VecDeque::new(), next: None, min, max };
+        source.look()?;
+        Ok(source)
+    }
+
+    fn look(&mut self) -> Result<(), ReadError> {
+        self.next = self.ids.front().map(|series| self.part.labels(*series)).transpose()?;
+        Ok(())
+    }
+
+    /// The labels of the series that [`Source::take`] gives next.
+    pub(crate) fn labels(&self) -> Option<&Labels> {
+        self.next.as_ref()
+    }
+
+    /// The samples of the next series.
+    pub(crate) fn take(&mut self) -> Result<Points, ReadError> {
+        if self.ready.is_empty() {
+            let group = self.ids.front().map(|series| series / GROUP as u32);
+            let same: Vec<u32> =
+                self.ids.iter().copied().take_while(|series| Some(series / GROUP as u32) == group).collect();
+            self.ready = self.part.points(&same, self.min, self.max)?.into();
+        }
+        self.ids.pop_front();
+        self.look()?;
+        Ok(self.ready.pop_front().unwrap_or_default())
+    }
+}
+
+/// Takes the next series off several sources that are ordered by time.
+pub(crate) fn merge_next(sources: &mut [Source]) -> Result<Option<(Labels, Points)>, ReadError> {
+    let Some(labels) = sources.iter().filter_map(Source::labels).min().cloned() else { return Ok(None) };
+    let mut points = Points::default();
+    for source in sources.iter_mut().filter(|source| source.labels() == Some(&labels)) {
+        points.append(source.take()?);
+    }
+    Ok(Some((labels, points)))
+}
+
+struct Merged {
+    sources: Vec<Source>,
+    head: VecDeque<Raw>,
+    head_min: i64,
+    max: i64,
+}
+
+impl Merged {
+    fn next(&mut self) -> Result<Option<(Labels, Points)>, ReadError> {
+        let stored = self.sources.iter().filter_map(Source::labels).min();
+        let recent = self.head.front().map(|raw| &raw.labels);
+        let from_head = recent.is_some_and(|recent| stored.is_none_or(|stored| recent <= stored));
+        let both = from_head && recent == stored;
+        let raw = if from_head { self.head.pop_front() } else { None };
+        let Some(raw) = raw else { return merge_next(&mut self.sources) };
+        let points = raw.points(self.head_min, self.max);
+        if !both {
+            return Ok(Some((raw.labels, points)));
+        }
+        let mut all = merge_next(&mut self.sources)?;
+        if let Some((_, before)) = &mut all {
+            before.append(points);
+        }
+        Ok(all)
+    }
+}
+
+impl SeriesSet for Merged {
+    fn next_batch(&mut self, series_max: usize, batch: &mut Vec<Columns>) -> Result<(), ReadError> {
+        batch.clear();
+        while batch.len() < series_max {
+            let Some((labels, points)) = self.next()? else { break };
+            if points.is_empty() {
+                continue;
+            }
+            let Points { times, values, histograms, starts } = points;
+            batch.push(Columns { labels, times: times.into(), values: values.into(), histograms, starts });
+        }
+        Ok(())
+    }
+}

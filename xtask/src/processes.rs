@@ -1,0 +1,96 @@
+//! Programs started for a comparison, and plain HTTP to them.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// A started program that ends with this value.
+pub(crate) struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone is as good as killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Resident memory now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)
+    }
+
+    /// Processor time used so far, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+        let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+        Ok(ticks / 100.0)
+    }
+}
+
+/// The folder of upstream's programs, from `--bin DIR` or where `get-peers` puts them, and the other arguments.
+pub(crate) fn peers(args: &[String]) -> Result<(PathBuf, Vec<String>)> {
+    let mut rest = args.to_vec();
+    let bin = match rest.iter().position(|arg| arg == "--bin") {
+        Some(at) if at + 1 < rest.len() => PathBuf::from(rest.drain(at..at + 2).nth(1).unwrap_or_default()),
+        Some(_) => bail!("--bin needs a folder"),
+        None => PathBuf::from(std::env::var("HOME")?).join(".cache/narthex-peers/root/usr/bin"),
+    };
+    if !bin.join("prometheus").is_file() {
+        bail!("{} has no prometheus; run ../shared/tools/get-peers first", bin.display());
+    }
+    Ok((bin, rest))
+}
+
+/// Our program, built as it is shipped.
+pub(crate) fn ours() -> Result<PathBuf> {
+    crate::cargo(&["build", "--release", "--quiet"])?;
+    let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
+    Ok(folder.join("release/narthex"))
+}
+
+/// Starts a program that says nothing.
+pub(crate) fn start(program: &Path, args: &[&str]) -> Result<Running> {
+    let child = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    Ok(Running(child.with_context(|| program.display().to_string())?))
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Asks until it is so, half a minute at most.
+pub(crate) fn wait(mut ready: impl FnMut() -> bool) -> Result<()> {
+    for _ in 0..300 {
+        if ready() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("not ready after 30 s")
+}
+
+/// One HTTP/1.0 request; any status but 2xx is an error.
+pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    if head.split(' ').nth(1).is_none_or(|status| !status.starts_with('2')) {
+        bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
+    }
+    Ok(body.to_owned())
+}
