@@ -39,6 +39,9 @@ const FLAGS: [&str; 2] = [
     "--collector.textfile.directory=/nonexistent",
 ];
 
+/// The collector that a distribution's build turns on and upstream's does not.
+const DISTRIBUTION: &str = "systemd";
+
 /// Series and types, each with its value or type.
 type Lines = BTreeMap<String, String>;
 
@@ -51,6 +54,8 @@ fn main() -> anyhow::Result<ExitCode> {
         let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
         if all {
             flags.extend(shared.iter().map(|name| format!("--collector.{name}")));
+        } else if shared.iter().any(|name| *name == DISTRIBUTION) {
+            flags.push(format!("--no-collector.{DISTRIBUTION}"));
         }
         let without = |names: &BTreeSet<String>, other: &BTreeSet<String>| -> Vec<String> {
             let missing = names.difference(other).map(|name| format!("--no-collector.{name}"));
