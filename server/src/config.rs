@@ -224,7 +224,7 @@ struct Global {
     metric_name_validation_scheme: Unbuilt,
     metric_name_escaping_scheme: Unbuilt,
     scrape_native_histograms: Option<bool>,
-    convert_classic_histograms_to_nhcb: Unbuilt,
+    convert_classic_histograms_to_nhcb: Option<bool>,
     always_scrape_classic_histograms: Option<bool>,
     extra_scrape_metrics: Option<bool>,
 }
@@ -260,7 +260,7 @@ struct Job {
     native_histogram_bucket_limit: Unbuilt,
     native_histogram_min_bucket_factor: Unbuilt,
     scrape_native_histograms: Option<bool>,
-    convert_classic_histograms_to_nhcb: Unbuilt,
+    convert_classic_histograms_to_nhcb: Option<bool>,
     always_scrape_classic_histograms: Option<bool>,
     extra_scrape_metrics: Option<bool>,
     aws_sd_configs: Unbuilt,
@@ -442,6 +442,11 @@ fn scrape_config(job: Job, http: HttpConfig, global: &Global, defaults: &Default
             .always_scrape_classic_histograms
             .or(global.always_scrape_classic_histograms)
             .unwrap_or(false),
+        convert_classic_histograms: job
+            .convert_classic_histograms_to_nhcb
+            .or(global.convert_classic_histograms_to_nhcb)
+            .unwrap_or(false),
+        type_and_unit_labels: false,
         keep_dropped_targets: limit(job.keep_dropped_targets, global.keep_dropped_targets),
         job_name: job.job_name,
     })
@@ -502,6 +507,17 @@ mod tests {
         assert_eq!(config.scrape[0].interval.as_millis(), 15_000);
         assert_eq!(config.scrape[0].groups[0].targets[0].get("__address__"), Some("localhost:9090"));
         assert!(parse("").expect("empty is fine").scrape.is_empty());
+    }
+
+    #[test]
+    fn client_keys_of_a_job_reach_its_client_and_files_start_at_the_folder() {
+        let text = "scrape_configs:\n- job_name: a\n  scheme: https\n  basic_auth: {username: u, password_file: pw}\n  \
+                    follow_redirects: false\n";
+        let config = Config::parse(text, Path::new("/etc/p/p.yml")).expect("must load");
+        let job = &config.scrape[0];
+        let basic = job.http.basic_auth.as_ref().expect("given");
+        assert_eq!(basic.password_file.as_deref(), Some(Path::new("/etc/p/pw")));
+        assert_eq!((job.scheme.as_str(), job.http.follow_redirects), ("https", Some(false)));
     }
 
     #[test]

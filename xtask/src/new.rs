@@ -32,7 +32,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "function",
         list: "server/promql/src/functions.rs",
-        opening: "\nfunctions! {\n",
+        opening: "\nfamilies! {\n",
         folder: "server/promql/src/functions",
         template: "//! NAME: say what it computes, and cite upstream's page.\n",
     },

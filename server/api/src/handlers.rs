@@ -1,6 +1,6 @@
 //! The routes, each a function from parameters to the `data` member.
 
-use crate::{Backend, Failure, json, params::Params};
+use crate::{Backend, Failure, federate, format, json, metadata, params::Params};
 use model::{Labels, Matcher, Timestamp};
 use scrape::{ActiveTarget, TargetsView};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -14,12 +14,12 @@ use web::{
     routing::{get, post},
 };
 
-type Shared = State<Arc<Backend>>;
+pub(crate) type Shared = State<Arc<Backend>>;
 
 /// A finished `data` member, and what goes behind it.
-struct Data {
-    data: String,
-    tail: String,
+pub(crate) struct Data {
+    pub(crate) data: String,
+    pub(crate) tail: String,
 }
 
 impl From<String> for Data {
@@ -36,11 +36,25 @@ pub fn router(backend: Arc<Backend>) -> Router {
         .route("/labels", get(label_names).post(label_names))
         .route("/label/{name}/values", get(label_values))
         .route("/series", get(series).post(series))
+        .route("/format_query", get(format_query).post(format_query))
+        .route("/parse_query", get(parse_query).post(parse_query))
+        .route("/query_exemplars", get(query_exemplars).post(query_exemplars))
+        .route("/metadata", get(metadata::families))
         .route("/targets", get(targets))
+        .route("/targets/metadata", get(metadata::by_target))
+        .route("/rules", get(|headers: HeaderMap| async move { nothing("{\"groups\":[]}", &headers) }))
+        .route("/alerts", get(|headers: HeaderMap| async move { nothing("{\"alerts\":[]}", &headers) }))
+        .route(
+            "/alertmanagers",
+            get(|headers: HeaderMap| async move {
+                nothing("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}", &headers)
+            }),
+        )
         .route("/scrape_pools", get(scrape_pools))
         .route("/status/buildinfo", get(build_info))
         .route("/status/config", get(config))
         .route("/status/flags", get(flags))
+        .route("/status/runtimeinfo", get(runtime_info))
         .route("/status/tsdb", get(tsdb_status));
     Router::new()
         .nest("/api/v1", api)
@@ -54,6 +68,8 @@ pub fn router(backend: Arc<Backend>) -> Router {
         .route("/assets/query.js", get(|| async { asset("text/javascript", include_str!("../assets/query.js")) }))
         .route("/assets/query.css", get(|| async { asset("text/css", include_str!("../assets/query.css")) }))
         .route("/metrics", get(own_metrics))
+        .route("/federate", get(federate::federate))
+        .route("/version", get(version))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload).put(reload))
@@ -70,7 +86,7 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 }
 
 /// Answers with upstream's envelope, compressed as the client asks.
-fn envelope(result: Result<Data, Failure>, headers: &HeaderMap) -> Response {
+pub(crate) fn envelope(result: Result<Data, Failure>, headers: &HeaderMap) -> Response {
     let (status, body) = match result {
         Ok(Data { data, tail }) => (200, format!("{{\"status\":\"success\",\"data\":{data}{tail}}}")),
         Err(failure) => {
@@ -88,7 +104,7 @@ fn envelope(result: Result<Data, Failure>, headers: &HeaderMap) -> Response {
 }
 
 /// Runs a handler on the blocking pool once storage is ready; a panic there costs one answer.
-async fn answer(
+pub(crate) async fn answer(
     backend: Arc<Backend>,
     headers: HeaderMap,
     work: impl FnOnce(&Backend) -> Result<Data, Failure> + Send + 'static,
@@ -105,7 +121,7 @@ fn unready() -> Response {
 }
 
 /// Only a form body carries parameters.
-fn params(query: Option<String>, headers: &HeaderMap, body: &[u8]) -> Params {
+pub(crate) fn params(query: Option<String>, headers: &HeaderMap, body: &[u8]) -> Params {
     let form = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok())
@@ -188,6 +204,47 @@ fn range(params: &Params) -> Result<(&str, Timestamp, Timestamp, u64), Failure> 
         ));
     }
     Ok((params.need("query")?, start, end, step.unsigned_abs()))
+}
+
+async fn format_query(State(_): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let params = params(raw, &headers, &body);
+    envelope(parsed(&params).map(|expr| text_data(&promql::pretty(&expr))), &headers)
+}
+
+async fn parse_query(State(_): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let params = params(raw, &headers, &body);
+    let tree = |expr: promql::expr::Expr| {
+        let mut data = String::new();
+        format::tree(&expr, &mut data);
+        Data::from(data)
+    };
+    envelope(parsed(&params).map(tree), &headers)
+}
+
+fn parsed(params: &Params) -> Result<promql::expr::Expr, Failure> {
+    let fail = |error| Failure::bad(format!("invalid parameter \"query\": {error}"));
+    promql::parse(params.get("query").unwrap_or_default()).map_err(fail)
+}
+
+fn text_data(text: &str) -> Data {
+    let mut data = String::new();
+    json::string(text, &mut data);
+    data.into()
+}
+
+/// No exemplars are kept yet: the query is checked, and there are none.
+async fn query_exemplars(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
+    let params = params(raw, &headers, &body);
+    let checked = params
+        .time("start", Timestamp(i64::MIN))
+        .and_then(|_| params.time("end", backend.now()))
+        .and_then(|_| parsed(&params));
+    envelope(checked.map(|_| Data::from("[]".to_owned())), &headers)
+}
+
+/// An answer about what this server does not do.
+fn nothing(data: &str, headers: &HeaderMap) -> Response {
+    envelope(Ok(Data::from(data.to_owned())), headers)
 }
 
 /// Runs `read` for every matcher set, or once without any, over the asked time range.
@@ -361,6 +418,40 @@ async fn build_info(headers: HeaderMap) -> Response {
         ],
         &mut data,
     );
+    envelope(Ok(data.into()), &headers)
+}
+
+/// Build information as plain text, for people.
+async fn version() -> Response {
+    let build = cli::BuildInfo::current();
+    let mut text = String::new();
+    json::map([("version", build.version), ("revision", build.revision), ("branch", build.branch)], &mut text);
+    text.into_response()
+}
+
+async fn runtime_info(State(backend): Shared, headers: HeaderMap) -> Response {
+    let reload = (backend.reloaded)();
+    let folder = std::env::current_dir().map_or(String::new(), |folder| folder.display().to_string());
+    let mut data = String::from("{\"startTime\":");
+    json::string(&Timestamp(backend.started_ms).to_rfc3339(), &mut data);
+    for (name, value) in [
+        ("CWD", folder),
+        ("hostname", runtime::host_name()),
+        ("serverTime", backend.now().to_rfc3339()),
+        ("lastConfigTime", Timestamp(reload.at_ms).to_rfc3339()),
+        ("GOGC", String::new()),
+        ("GODEBUG", String::new()),
+        ("storageRetention", backend.retention.clone()),
+    ] {
+        data.push_str(&format!(",\"{name}\":"));
+        json::string(&value, &mut data);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    data.push_str(&format!(
+        ",\"reloadConfigSuccess\":{},\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":{threads},\"GOMEMLIMIT\":{}}}",
+        reload.worked,
+        i64::MAX
+    ));
     envelope(Ok(data.into()), &headers)
 }
 

@@ -3,8 +3,11 @@
 //! Every answer is upstream's envelope; an error is a typed [`Failure`] with upstream's status. How the server is wired
 //! is not known here: storage, engine and targets come in through [`Backend`].
 
+mod federate;
+mod format;
 mod handlers;
 mod json;
+mod metadata;
 mod params;
 
 pub use handlers::router;
@@ -24,6 +27,16 @@ pub struct Backend {
     pub engine: promql::Engine,
     /// What is being scraped.
     pub targets: Box<dyn Fn() -> scrape::TargetsView + Send + Sync>,
+    /// What the families of each target say of themselves.
+    pub families: Box<dyn Fn() -> Vec<scrape::TargetFamilies> + Send + Sync>,
+    /// Labels added to what leaves this server.
+    pub external_labels: Box<dyn Fn() -> model::Labels + Send + Sync>,
+    /// How the last reload went.
+    pub reloaded: Box<dyn Fn() -> Reloaded + Send + Sync>,
+    /// When the process started, in milliseconds since 1970.
+    pub started_ms: i64,
+    /// How long samples are kept, as shown.
+    pub retention: String,
     /// The configuration text in force.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// Flags by name.
@@ -44,6 +57,15 @@ impl Backend {
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.unix_ms())
     }
+}
+
+/// How the last reload of the configuration went.
+#[derive(Clone, Copy, Debug)]
+pub struct Reloaded {
+    /// Whether it worked.
+    pub worked: bool,
+    /// When the configuration in force was loaded, in milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// The acts of `--web.enable-lifecycle`.

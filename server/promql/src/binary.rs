@@ -60,6 +60,10 @@ impl Run<'_> {
             if op.drops_name() || bool {
                 self.unname(&mut row);
             }
+            if row.histograms.is_none() && element::scaled(op, &mut row, scalar, (bool, swapped)) {
+                out.push(row);
+                continue;
+            }
             for (step, scalar) in scalar.iter().enumerate() {
                 let Some(cell) = row.get(step) else { continue };
                 let (vector, scalar) = (Side::from(cell), Side::Float(*scalar));

@@ -68,6 +68,9 @@ impl Default for Features {
     }
 }
 
+/// Threads a query uses by default at most: one folds what the others make, and cannot keep up with more.
+const THREADS_MAX: usize = 8;
+
 /// Limits and defaults of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -81,6 +84,8 @@ pub struct EngineOptions {
     pub timeout: Duration,
     /// The step of subqueries that name none: the global evaluation interval.
     pub subquery_step: Duration,
+    /// Threads one query may use at once; answers do not depend on it.
+    pub threads: usize,
     /// What of the language is on.
     pub features: Features,
 }
@@ -93,6 +98,7 @@ impl Default for EngineOptions {
             max_memory: 4 << 30,
             timeout: Duration::from_millis(120_000),
             subquery_step: Duration::from_millis(60_000),
+            threads: std::thread::available_parallelism().map_or(1, |threads| threads.get().min(THREADS_MAX)),
             features: Features::default(),
         }
     }
@@ -245,6 +251,7 @@ impl Engine {
             notes: Notes::default(),
             clock: &self.clock,
             budget,
+            threads: self.options.threads,
             held: 0,
             bytes: 0,
             stored: 0,
@@ -283,7 +290,8 @@ fn element(row: Row, at: i64) -> Option<VectorRow> {
 }
 
 fn points(row: Row, grid: &Grid) -> MatrixRow {
-    let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+    let count = row.present.iter().filter(|present| **present).count();
+    let (mut floats, mut histograms) = (Vec::with_capacity(count), Vec::new());
     for step in 0..grid.steps {
         match row.get(step) {
             Some(Cell::Float(value)) => floats.push((grid.time(step), value)),
@@ -425,6 +433,28 @@ mod tests {
         assert_eq!(few.instant(&memory, "x[10m]", end), Err(QueryError::TooManySamples));
         let small = engine(EngineOptions { max_memory: 1_000, ..EngineOptions::default() });
         assert_eq!(small.range(&memory, "x", start, end, 100), Err(QueryError::TooMuchMemory(1_000)));
+    }
+
+    #[test]
+    fn answers_do_not_depend_on_the_number_of_threads() {
+        let memory = Memory::new(Limits::default());
+        let mut appender = memory.appender();
+        for series in 0..300 {
+            let pairs = [("__name__", "x".to_owned()), ("a", (series % 7).to_string()), ("b", series.to_string())];
+            let id = appender.series(&Labels::from_pairs(pairs)).expect("a series");
+            for i in 0..40 {
+                let value = f64::from((series * 31 + i * 17) % 101) / 7.0;
+                appender.float(id, Timestamp(i64::from(i) * 30_000 + i64::from(series % 3)), value).expect("in order");
+            }
+        }
+        appender.commit().expect("committed");
+        let ask = |threads, text| {
+            let engine = engine(EngineOptions { threads, ..EngineOptions::default() });
+            engine.range(&memory, text, Timestamp(0), Timestamp(1_000_000), 1_000).expect("an answer")
+        };
+        for text in ["sum by (a) (rate(x[5m]))", "avg(x)", "stddev without (b) (max_over_time(x[2m]))", "x"] {
+            assert_eq!(ask(1, text), ask(3, text), "{text}");
+        }
     }
 
     #[test]

@@ -10,14 +10,12 @@ use crate::{
     plan::Context,
     select::Want,
     table::{Cell, Done, Grid, Row, Table, Value, merged, nameless},
+    worker,
 };
 use runtime::{Clock, Monotonic};
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 use storage::{Columns, Storage};
 
@@ -38,6 +36,8 @@ pub(crate) struct Run<'a> {
     pub(crate) notes: Notes,
     pub(crate) clock: &'a Clock,
     pub(crate) budget: Budget,
+    /// Threads that may make rows.
+    pub(crate) threads: usize,
     /// Samples held now.
     pub(crate) held: usize,
     /// Bytes of the rows held now.
@@ -51,10 +51,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Fails when the query was cancelled or has run for too long.
     pub(crate) fn alive(&self) -> Done<()> {
-        if self.budget.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-            return Err(QueryError::Canceled);
-        }
-        if self.clock.now() > self.budget.deadline { Err(QueryError::Timeout) } else { Ok(()) }
+        worker::alive(self.clock, &self.budget)
     }
 
     pub(crate) fn samples_max(&self) -> usize {
@@ -82,12 +79,6 @@ impl Run<'_> {
         self.bytes = self.bytes.saturating_add(row.bytes());
         self.in_memory()?;
         self.hold(row.weight())
-    }
-
-    /// Whether so many samples more could be held.
-    pub(crate) fn fits(&self, samples: usize) -> Done<()> {
-        let held = self.held.saturating_add(samples);
-        if held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
     /// Forgets rows that an operator has used up and counts those it made.
@@ -131,7 +122,7 @@ impl Run<'_> {
 
     /// Whether one step of the expression stands for all.
     fn is_pinned(&self, expr: &Expr) -> bool {
-        expr.invariant && self.grid.steps > 1 && !matches!(expr.node, Node::Number(_) | Node::Text(_))
+        expr.invariant && self.grid.steps > 1 && !matches!(expr.node, Node::Number(..) | Node::Text(_))
     }
 
     fn node(&mut self, expr: &Expr) -> Done<Table> {
@@ -139,7 +130,7 @@ impl Run<'_> {
             return self.once(expr);
         }
         match &expr.node {
-            Node::Number(value) => Ok(Table::Scalar(vec![*value; self.grid.steps])),
+            Node::Number(value, _) => Ok(Table::Scalar(vec![*value; self.grid.steps])),
             Node::Text(text) => Ok(Table::Text(text.value.clone())),
             Node::Paren(inner) => self.eval(inner),
             Node::Select(selector) if selector.range.is_none() => {
@@ -167,6 +158,32 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Evaluates an expression and gives its rows away one by one, held in memory no longer than that where possible:
+    /// selectors and range functions never become a table.
+    pub(crate) fn stream(&mut self, expr: &Expr, sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>) -> Done<()> {
+        if !self.is_pinned(expr) {
+            // The samples count against the limit as if they were held, as upstream; the bytes do not.
+            let mut counted = |run: &mut Run<'_>, row: Row| {
+                run.hold(row.weight())?;
+                sink(run, row)
+            };
+            match &expr.node {
+                Node::Paren(inner) => return self.stream(inner, sink),
+                Node::Select(selector) if selector.range.is_none() => {
+                    return self.each_instant(selector, expr.span.start, Want::Value, &mut counted);
+                }
+                Node::Call { function, args } => {
+                    if let Kernel::Window(kernel) = function.kernel {
+                        let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
+                        return window::stream(self, &site, kernel, &mut counted);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.rows(expr)?.into_iter().try_for_each(|row| sink(self, row))
     }
 
     /// Evaluates at the first step only.
@@ -203,11 +220,7 @@ impl Run<'_> {
 
     /// Takes the name of a row away, at once or at the end of the query.
     pub(crate) fn unname(&self, row: &mut Row) {
-        if self.context.features.delayed_name_removal {
-            row.unnamed = true;
-        } else {
-            row.labels = nameless(&row.labels);
-        }
+        worker::unname(&self.context, row);
     }
 
     fn negated(&mut self, table: Table) -> Done<Table> {

@@ -102,6 +102,8 @@ pub struct Selector {
     pub range: Option<Length>,
     /// `anchored` or `smoothed`.
     pub extension: Extension,
+    /// Whether the metric's name stands before the braces; it is the first matcher then.
+    pub(crate) named: bool,
     /// Whether only count and sum of its histograms are asked for, which makes readers look for resets themselves.
     pub(crate) statistics: bool,
 }
@@ -263,15 +265,39 @@ pub struct Text {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names are the language's words")]
 pub enum Node {
-    Number(f64),
+    /// A value, and whether it is written as a duration.
+    Number(f64, bool),
     Text(Text),
     Paren(Box<Expr>),
     Select(Selector),
-    Subquery { body: Box<Expr>, range: Length, step: Option<Length>, when: When },
-    Unary { minus: bool, body: Box<Expr> },
-    Binary { op: Op, left: Box<Expr>, right: Box<Expr>, bool: bool, matching: Matching },
-    Aggregate { op: Aggregator, param: Option<Box<Expr>>, body: Box<Expr>, without: bool, labels: Vec<String> },
-    Call { function: &'static Function, args: Vec<Expr> },
+    Subquery {
+        body: Box<Expr>,
+        range: Length,
+        step: Option<Length>,
+        when: When,
+    },
+    Unary {
+        minus: bool,
+        body: Box<Expr>,
+    },
+    Binary {
+        op: Op,
+        left: Box<Expr>,
+        right: Box<Expr>,
+        bool: bool,
+        matching: Matching,
+    },
+    Aggregate {
+        op: Aggregator,
+        param: Option<Box<Expr>>,
+        body: Box<Expr>,
+        without: bool,
+        labels: Vec<String>,
+    },
+    Call {
+        function: &'static Function,
+        args: Vec<Expr>,
+    },
 }
 
 /// A node, its type and where it stands.

@@ -10,6 +10,7 @@ use crate::{
     table::{Done, Table},
 };
 
+pub(crate) mod column;
 pub(crate) mod window;
 
 macro_rules! families {
@@ -18,7 +19,20 @@ macro_rules! families {
         const FAMILIES: &[&[Function]] = &[$($name::FUNCTIONS,)*];
     };
 }
-families! { math, trigonometry, calendar, scalars, vectors, labels, histograms, over_time, rate, change, trend, info, }
+families! {
+    calendar,
+    change,
+    histograms,
+    info,
+    labels,
+    math,
+    over_time,
+    rate,
+    scalars,
+    trend,
+    trigonometry,
+    vectors,
+}
 
 /// How a function computes.
 #[derive(Clone, Copy)]
@@ -95,7 +109,7 @@ impl Function {
         doc: &'static str,
         kernel: fn(&mut window::Window<'_>) -> window::Result,
     ) -> Self {
-        let kernel = Kernel::Window(window::Kernel { run: kernel, keeps_name: false });
+        let kernel = Kernel::Window(window::Kernel { run: kernel, keeps_name: false, shortcut: None });
         Self::new(name, &[Type::Matrix], Type::Vector, doc, kernel)
     }
 
@@ -107,8 +121,24 @@ impl Function {
         Self { required, max, ..self }
     }
 
+    /// A range function with a shortcut for plain floats.
+    const fn short(self, shortcut: column::Shortcut) -> Self {
+        let kernel = match self.kernel {
+            Kernel::Window(kernel) => Kernel::Window(window::Kernel { shortcut: Some(shortcut), ..kernel }),
+            other => other,
+        };
+        Self { kernel, ..self }
+    }
+
     const fn experimental(self) -> Self {
         Self { experimental: true, ..self }
+    }
+}
+
+impl Function {
+    /// How many of the last arguments may be left out; -1 when the last one may come again and again.
+    pub fn variadic(&self) -> i64 {
+        if self.max > self.args.len() { -1 } else { (self.max - self.required) as i64 }
     }
 }
 

@@ -68,12 +68,15 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if !(0.0..=1.0).contains(&q) {
         return if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
     }
-    values.sort_by(|a, b| nan_first(*a, *b));
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor().max(0.0);
     let weight = rank - lower;
-    let upper = (lower as usize + 1).min(values.len() - 1);
-    values[lower as usize] * (1.0 - weight) + values[upper] * weight
+    // Only the two values around the rank are put in place. O(n).
+    let place = (lower as usize).min(values.len() - 1);
+    let (_, low, above) = values.select_nth_unstable_by(place, |a, b| nan_first(*a, *b));
+    let low = *low;
+    let high = above.iter().copied().min_by(|a, b| nan_first(*a, *b)).unwrap_or(low);
+    low * (1.0 - weight) + high * weight
 }
 
 /// The greater; +Inf when either is, otherwise NaN when either is.

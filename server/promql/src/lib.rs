@@ -15,10 +15,13 @@ mod kernel;
 mod notes;
 mod parser;
 mod plan;
+mod print;
 mod select;
 mod table;
 mod token;
+mod worker;
 
 pub use answer::{Answer, MatrixRow, ParseError, QueryError, QueryValue, VectorRow};
 pub use engine::{Engine, EngineOptions, Features};
 pub use parser::{parse, parse_selector, parse_with};
+pub use print::pretty;

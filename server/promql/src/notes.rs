@@ -179,7 +179,6 @@ const KEPT_MAX: usize = 1_000;
 impl Notes {
     /// Remembers an annotation met at byte `at` of the query.
     pub(crate) fn add(&mut self, at: usize, note: &Note<'_>) {
-        let text = note.text();
         let spread = match note {
             Note::Lifted { at, lowest, highest, difference, .. } => Some(Spread {
                 lowest: *lowest,
@@ -191,21 +190,31 @@ impl Notes {
             }),
             _ => None,
         };
-        if let Some(place) = self.places.get(&text) {
-            self.kept[*place].at = at;
-            if let (Some(have), Some(more)) = (&mut self.kept[*place].spread, spread) {
-                have.lowest = have.lowest.min(more.lowest);
-                have.highest = have.highest.max(more.highest);
-                have.difference = have.difference.max(more.difference);
-                have.from = have.from.min(more.from);
-                have.to = have.to.max(more.to);
-                have.samples += 1;
+        self.keep(Kept { warns: note.warns(), text: note.text(), at, spread });
+    }
+
+    /// Takes what was met elsewhere, later.
+    pub(crate) fn absorb(&mut self, later: Self) {
+        later.kept.into_iter().for_each(|kept| self.keep(kept));
+    }
+
+    fn keep(&mut self, new: Kept) {
+        let Some(place) = self.places.get(&new.text) else {
+            if self.kept.len() < KEPT_MAX {
+                self.places.insert(new.text.clone(), self.kept.len());
+                self.kept.push(new);
             }
             return;
-        }
-        if self.kept.len() < KEPT_MAX {
-            self.places.insert(text.clone(), self.kept.len());
-            self.kept.push(Kept { warns: note.warns(), text, at, spread });
+        };
+        let kept = &mut self.kept[*place];
+        kept.at = new.at;
+        if let (Some(have), Some(more)) = (&mut kept.spread, new.spread) {
+            have.lowest = have.lowest.min(more.lowest);
+            have.highest = have.highest.max(more.highest);
+            have.difference = have.difference.max(more.difference);
+            have.from = have.from.min(more.from);
+            have.to = have.to.max(more.to);
+            have.samples += more.samples;
         }
     }
 

@@ -35,16 +35,29 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// [`ParseError`] with line and column.
 pub fn parse_with(text: &str, features: &Features) -> Result<Expr, ParseError> {
-    let mut parser =
-        Parser { text, features, tokens: tokens(text)?, next: 0, depth: 0, chain: 0, empty_selectors: false };
+    let mut parser = Parser {
+        text,
+        features,
+        tokens: tokens(text),
+        next: 0,
+        depth: 0,
+        chain: 0,
+        aggregations: 0,
+        empty_selectors: false,
+        early: None,
+        late: None,
+    };
     if parser.peek() == &Kind::End {
         return Err(error(text, 0, "no expression found in input"));
     }
-    let expr = parser.expression(0)?;
-    if parser.peek() != &Kind::End {
-        return Err(parser.unexpected("", ""));
+    let expr = parser
+        .expression(0)
+        .and_then(|expr| if parser.peek() == &Kind::End { Ok(expr) } else { Err(parser.unexpected("", "")) });
+    match (parser.early, expr, parser.late) {
+        (Some(early), ..) => Err(early),
+        (None, Ok(_), Some(late)) => Err(late),
+        (None, expr, _) => expr,
     }
-    Ok(expr)
 }
 
 /// Parses a bare instant selector, as `match[]` takes it.
@@ -70,8 +83,14 @@ struct Parser<'a> {
     depth: usize,
     /// Operators met so far in the longest chain.
     chain: usize,
+    /// Aggregations whose arguments are open.
+    aggregations: usize,
     /// Whether a selector may match everything: the second argument of `info`.
     empty_selectors: bool,
+    /// The first mistake that does not end parsing and is reported before any other.
+    early: Option<ParseError>,
+    /// The first mistake of types, reported when the grammar is satisfied.
+    late: Option<ParseError>,
 }
 
 type Step<T> = Result<T, ParseError>;
@@ -102,16 +121,39 @@ impl Parser<'_> {
         Err(error(self.text, at, message))
     }
 
-    /// `unexpected X in CONTEXT, expected Y` at the token ahead.
+    /// Notes a mistake and goes on, unless there was one before.
+    fn early(&mut self, at: usize, message: impl Into<String>) {
+        if self.early.is_none() {
+            self.early = Some(error(self.text, at, message));
+        }
+    }
+
+    /// Notes a mistake of types.
+    fn late(&mut self, at: usize, message: impl Into<String>) {
+        if self.late.is_none() {
+            self.late = Some(error(self.text, at, message));
+        }
+    }
+
+    /// `unexpected X in CONTEXT, expected Y` at the token ahead. Without a context of its own a mistake belongs to the
+    /// aggregation around it.
     fn unexpected(&self, context: &str, expected: &str) -> ParseError {
         let token = self.token(0);
+        let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };
         let text = &self.text[token.start..token.end];
         let found = match &token.kind {
             Kind::End => "end of input".to_owned(),
+            Kind::Bad(why) => return error(self.text, token.start, why.clone()),
+            Kind::Word(word) if context == "label matching" => format!("identifier {word:?}"),
+            Kind::Word(word) if ["start", "end"].iter().any(|key| word.eq_ignore_ascii_case(key)) => {
+                format!("{:?}", word.to_ascii_lowercase())
+            }
+            Kind::Word(word) if Aggregator::parse(word).is_some() => format!("<aggr:{}>", word.to_ascii_lowercase()),
             Kind::Word(word) if keyword(word) => format!("<{}>", word.to_ascii_lowercase()),
             Kind::Word(word) => format!("identifier {word:?}"),
+            Kind::Number(_) if is_duration(text) => format!("duration {text:?}"),
             Kind::Number(_) => format!("number {text:?}"),
-            Kind::Text(_) => format!("string {text}"),
+            Kind::Text(_) => format!("string {}", crate::notes::quoted(text)),
             Kind::Mark(mark) if "()[]{},:=".contains(mark) => format!("{mark:?}"),
             Kind::Mark(mark) => format!("<op:{mark}>"),
         };
@@ -132,6 +174,11 @@ impl Parser<'_> {
 
     fn want(&mut self, mark: &str, context: &str) -> Step<()> {
         if self.take(mark) { Ok(()) } else { Err(self.unexpected(context, &format!("{mark:?}"))) }
+    }
+
+    /// The same where nothing is said about what else could stand there.
+    fn want_plain(&mut self, mark: &str) -> Step<()> {
+        if self.take(mark) { Ok(()) } else { Err(self.unexpected("", "")) }
     }
 
     fn word_ahead(&self, wanted: &str) -> bool {
@@ -198,7 +245,7 @@ impl Parser<'_> {
             let matching = self.matching()?;
             // The power is right associative.
             let right = self.expression(if op == Op::Pow { binding - 1 } else { binding })?;
-            left = self.binary(at, op, left, right, bool, matching)?;
+            left = self.binary(at, op, left, right, bool, matching);
         }
         self.depth -= 1;
         Ok(left)
@@ -207,9 +254,8 @@ impl Parser<'_> {
     fn matching(&mut self) -> Step<Matching> {
         let mut matching = Matching::default();
         let opens = |parser: &Self| matches!(parser.token(1).kind, Kind::Mark("("));
-        let on = self.word_ahead("on") && opens(self);
-        if on || self.word_ahead("ignoring") && opens(self) {
-            self.next += 1;
+        let on = self.word("on");
+        if on || self.word("ignoring") {
             matching.on = on;
             matching.labels = self.names()?;
             for (word, left) in [("group_left", true), ("group_right", false)] {
@@ -228,7 +274,7 @@ impl Parser<'_> {
                 return self.fail(self.at(), "fill modifiers are experimental and not enabled");
             }
             self.next += 2;
-            let value = self.signed_number("fill value")?;
+            let value = self.signed_number("fill value", "number")?;
             self.want(")", "fill value")?;
             if word != "fill_right" {
                 matching.fill_left = Some(value);
@@ -240,12 +286,12 @@ impl Parser<'_> {
         Ok(matching)
     }
 
-    fn signed_number(&mut self, context: &str) -> Step<f64> {
+    fn signed_number(&mut self, context: &str, expected: &str) -> Step<f64> {
         let minus = self.take("-");
         if !minus {
             self.take("+");
         }
-        let Kind::Number(value) = *self.peek() else { return Err(self.unexpected(context, "number")) };
+        let Kind::Number(value) = *self.peek() else { return Err(self.unexpected(context, expected)) };
         self.next += 1;
         Ok(if minus { -value } else { value })
     }
@@ -281,12 +327,12 @@ impl Parser<'_> {
         if !matches!(body.kind, Type::Scalar | Type::Vector) {
             let kind = body.kind.as_str();
             let rule = "unary expression only allowed on expressions of type scalar or instant vector";
-            return self.fail(start, format!("{rule}, got {kind:?}"));
+            self.late(start, format!("{rule}, got {kind:?}"));
         }
         let kind = body.kind;
         let span = self.span(start);
-        if let Node::Number(value) = body.node {
-            return Ok(Expr::new(Node::Number(if minus { -value } else { value }), kind, span));
+        if let Node::Number(value, duration) = body.node {
+            return Ok(Expr::new(Node::Number(if minus { -value } else { value }, duration), kind, span));
         }
         Ok(Expr::new(Node::Unary { minus, body: Box::new(body) }, kind, span))
     }
@@ -295,8 +341,10 @@ impl Parser<'_> {
         let start = self.at();
         match self.peek().clone() {
             Kind::Number(number) => {
+                let token = self.token(0);
+                let duration = is_duration(&self.text[token.start..token.end]);
                 self.next += 1;
-                Ok(Expr::new(Node::Number(number), Type::Scalar, self.span(start)))
+                Ok(Expr::new(Node::Number(number, duration), Type::Scalar, self.span(start)))
             }
             Kind::Text(text) => {
                 self.next += 1;
@@ -305,7 +353,7 @@ impl Parser<'_> {
             Kind::Mark("(") => {
                 self.next += 1;
                 let inner = self.expression(0)?;
-                self.want(")", "paren expression")?;
+                self.want_plain(")")?;
                 let kind = inner.kind;
                 Ok(Expr::new(Node::Paren(Box::new(inner)), kind, self.span(start)))
             }
@@ -320,7 +368,7 @@ impl Parser<'_> {
 
     /// An aggregation, a call or a metric name.
     fn named(&mut self, start: usize, word: String) -> Step<Expr> {
-        let opens = self.ahead("(");
+        let opens = self.ahead("(") && (!keyword(&word) || Aggregator::parse(&word).is_some());
         let groups = self.word_ahead("by") || self.word_ahead("without");
         if let Some(op) = Aggregator::parse(&word).filter(|_| opens || groups) {
             return self.aggregation(start, op);
@@ -328,7 +376,7 @@ impl Parser<'_> {
         if opens {
             return self.call(start, &word);
         }
-        if ["on", "ignoring", "bool", "group_left", "group_right"].iter().any(|key| word.eq_ignore_ascii_case(key)) {
+        if never_a_name(&word) {
             self.next -= 1;
             return Err(self.unexpected("", ""));
         }
@@ -355,14 +403,16 @@ impl Parser<'_> {
             );
         }
         let before = self.grouping()?;
+        self.aggregations += 1;
         let args = self.arguments(false)?;
+        self.aggregations -= 1;
         let after = if before.is_none() { self.grouping()? } else { None };
-        self.aggregate(start, op, before.or(after).unwrap_or_default(), args)
+        Ok(self.aggregate(start, op, before.or(after).unwrap_or_default(), args))
     }
 
     /// Arguments between parentheses; the second one of `info` may match everything.
     fn arguments(&mut self, info: bool) -> Step<Vec<Expr>> {
-        self.want("(", "aggregation")?;
+        self.want_plain("(")?;
         let mut args = Vec::new();
         if self.take(")") {
             return Ok(args);
@@ -371,30 +421,62 @@ impl Parser<'_> {
             let outer = std::mem::replace(&mut self.empty_selectors, info && args.len() == 1);
             args.push(self.expression(0)?);
             self.empty_selectors = outer;
-            if self.take(")") {
+            let at = self.at();
+            if !self.take(",") {
+                self.want_plain(")")?;
                 return Ok(args);
             }
-            if !self.take(",") {
-                return Err(self.unexpected("function call", "\",\" or \")\""));
+            if !self.begins() {
+                self.early(at, "trailing commas not allowed in function call args");
+                self.want_plain(")")?;
+                return Ok(args);
             }
+        }
+    }
+
+    /// Whether an expression can begin with the token ahead.
+    fn begins(&self) -> bool {
+        match self.peek() {
+            Kind::Mark(mark) => matches!(*mark, "(" | "{" | "+" | "-"),
+            Kind::Word(word) => !never_a_name(word),
+            Kind::End => false,
+            // A bad token speaks for itself.
+            Kind::Bad(_) | Kind::Number(_) | Kind::Text(_) => true,
         }
     }
 
     fn call(&mut self, start: usize, name: &str) -> Step<Expr> {
+        let outer = self.late.take();
+        let args = self.arguments(name == "info")?;
+        let inner = std::mem::replace(&mut self.late, outer);
         let Some(function) = functions::find(name) else {
-            return self.fail(start, format!("unknown function with name {name:?}"));
+            self.early(start, format!("unknown function with name {name:?}"));
+            return Ok(Expr::new(Node::Number(f64::NAN, false), Type::Vector, self.span(start)));
         };
         if function.experimental && !self.features.experimental_functions {
-            return self.fail(start, format!("function {name:?} is not enabled"));
+            self.early(start, format!("function {name:?} is not enabled"));
         }
-        let args = self.arguments(name == "info")?;
-        self.checked_call(start, function, args)
+        // A wrong number of arguments is reported before mistakes inside of them.
+        self.counted(start, function, args.len());
+        self.late = self.late.take().or(inner);
+        Ok(self.checked_call(start, function, args))
     }
+}
+
+/// Whether a number is written as a duration.
+fn is_duration(text: &str) -> bool {
+    let letter = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    letter && text.starts_with(|c: char| c.is_ascii_digit()) && !text.starts_with("0x") && !text.starts_with("0X")
+}
+
+/// Words that are no metric's name.
+fn never_a_name(word: &str) -> bool {
+    ["on", "ignoring", "bool", "group_left", "group_right"].iter().any(|key| word.eq_ignore_ascii_case(key))
 }
 
 /// Words with a meaning in the grammar.
 fn keyword(word: &str) -> bool {
-    const WORDS: [&str; 16] = [
+    const WORDS: [&str; 17] = [
         "and",
         "or",
         "unless",
@@ -408,9 +490,10 @@ fn keyword(word: &str) -> bool {
         "group_right",
         "bool",
         "fill",
+        "fill_left",
+        "fill_right",
         "smoothed",
         "anchored",
-        "start",
     ];
     Aggregator::parse(word).is_some() || WORDS.iter().any(|key| key.eq_ignore_ascii_case(word))
 }
@@ -471,7 +554,7 @@ mod tests {
         for (text, want) in [
             ("", "1:1: parse error: no expression found in input"),
             ("1 >\n 2", "comparisons between scalars must use BOOL modifier"),
-            ("foo(", "unknown function with name \"foo\""),
+            ("foo()", "unknown function with name \"foo\""),
             ("Rate(x[5m])", "unknown function with name \"Rate\""),
             (
                 "rate(x)",
@@ -498,7 +581,7 @@ mod tests {
                 "deriv(x[3m] smoothed)",
                 "smoothed modifier can only be used with: delta, increase, rate - not with deriv",
             ),
-            ("rate(x[5m],)", "unexpected \")\""),
+            ("rate(x[5m],)", "1:11: parse error: trailing commas not allowed in function call args"),
         ] {
             let error = parse_with(text, &all()).expect_err(text).to_string();
             assert!(error.contains(want), "{text}: {error}");

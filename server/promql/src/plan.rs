@@ -45,7 +45,7 @@ impl Walk<'_> {
     /// Answers whether the expression gives the same at every step.
     fn walk(&self, expr: &mut Expr, above: Above) -> Done<bool> {
         let invariant = match &mut expr.node {
-            Node::Number(_) | Node::Text(_) => true,
+            Node::Number(..) | Node::Text(_) => true,
             Node::Paren(inner) => self.walk(inner, above)?,
             Node::Unary { body, .. } => self.walk(body, above)?,
             Node::Select(selector) => {

@@ -3,10 +3,12 @@
 use crate::{
     QueryError,
     eval::Run,
-    expr::{Expr, Extension, Length, Node, Selector, When},
+    expr::{At, Expr, Extension, Length, Node, Selector, When},
     histogram::{Hint, Histogram, Incompatible},
     notes::Note,
+    plan::Context,
     table::{Cell, Done, Grid, Row, Table, Value},
+    worker::{self, Worker},
 };
 use model::{FloatHistogram, Labels, Timestamp, is_stale};
 use std::sync::Arc;
@@ -63,20 +65,22 @@ impl Windows {
     }
 }
 
+/// The time a selector is fixed to.
+fn pin(when: &When, context: &Context) -> Option<i64> {
+    match when.at {
+        Some(At::Time(at)) => Some(at),
+        Some(At::Start) => Some(context.start),
+        Some(At::End) => Some(context.end),
+        None => None,
+    }
+}
+
+/// The time a selector looks at, at one step.
+fn look(when: &When, context: &Context, grid: &Grid, step: usize) -> i64 {
+    pin(when, context).unwrap_or_else(|| grid.time(step)).saturating_sub(when.offset.ms())
+}
+
 impl Run<'_> {
-    fn look(&self, when: &When, step: usize) -> i64 {
-        self.pin(when).unwrap_or_else(|| self.grid.time(step)).saturating_sub(when.offset.ms())
-    }
-
-    fn pin(&self, when: &When) -> Option<i64> {
-        match when.at {
-            Some(crate::expr::At::Time(at)) => Some(at),
-            Some(crate::expr::At::Start) => Some(self.context.start),
-            Some(crate::expr::At::End) => Some(self.context.end),
-            None => None,
-        }
-    }
-
     /// The stored series with samples after `first` and until `last`. Equal selectors are read once.
     pub(crate) fn read(&mut self, matchers: &[model::Matcher], first: i64, last: i64) -> Done<Arc<Vec<Columns>>> {
         self.alive()?;
@@ -108,113 +112,46 @@ impl Run<'_> {
         Ok(all)
     }
 
-    /// The newest sample of each step, at most `lookback` old and not stale. O(samples + steps) per series.
+    /// The newest sample of each step, at most `lookback` old and not stale.
     pub(crate) fn instant(&mut self, selector: &Selector, at: usize, want: Want) -> Done<Vec<Row>> {
-        let lookback = self.context.lookback;
-        let smoothed = selector.extension == Extension::Smoothed && want == Want::Value;
-        let (one, other) = (self.look(&selector.when, 0), self.look(&selector.when, self.grid.steps.saturating_sub(1)));
-        let last = one.max(other).saturating_add(if smoothed { lookback } else { 0 });
-        let all = self.read(&selector.matchers, one.min(other).saturating_sub(lookback), last)?;
-        let mut rows = Vec::with_capacity(all.len());
-        for columns in all.iter() {
-            let row = if smoothed {
-                self.smoothed_row(selector, columns, at)
-            } else {
-                self.newest_row(selector, columns, want)
-            };
-            if !row.is_empty() {
-                self.hold_row(&row)?;
-                rows.push(row);
-            }
-        }
+        let mut rows = Vec::new();
+        self.each_instant(selector, at, want, &mut |run, row| {
+            run.hold_row(&row)?;
+            rows.push(row);
+            Ok(())
+        })?;
         Ok(rows)
     }
 
-    fn newest_row(&self, selector: &Selector, columns: &Columns, want: Want) -> Row {
-        let mut row = Row::empty(columns.labels.clone(), self.grid.steps);
-        let (mut floats, mut histograms) = (0, 0);
-        let mut converted: Option<(usize, Arc<Histogram>)> = None;
-        for step in 0..self.grid.steps {
-            let at = self.look(&selector.when, step);
-            while columns.times.get(floats).is_some_and(|time| *time <= at) {
-                floats += 1;
-            }
-            while columns.histograms.get(histograms).is_some_and(|(time, _)| *time <= at) {
-                histograms += 1;
-            }
-            let oldest = at.saturating_sub(self.context.lookback);
-            let float = floats.checked_sub(1).map(|place| (columns.times[place], place));
-            let histogram = histograms.checked_sub(1).map(|place| (columns.histograms[place].0, place));
-            let Some(time) = float.map(|one| one.0).max(histogram.map(|one| one.0)).filter(|time| *time > oldest)
-            else {
-                continue;
-            };
-            let histogram = histogram.filter(|one| one.0 == time).map(|(_, place)| place);
-            let stale = match (histogram, float) {
-                (Some(place), _) => is_stale(columns.histograms[place].1.sum),
-                (None, Some((_, place))) => is_stale(columns.values[place]),
-                (None, None) => true,
-            };
-            if stale {
-                continue;
-            }
-            match (want, histogram, float) {
-                (Want::Time, ..) => row.set(step, time as f64 / 1000.0),
-                (Want::Start, ..) => row.set(step, started(columns, time) as f64 / 1000.0),
-                (Want::Value, Some(place), _) => {
-                    // Steps that see the same sample share it.
-                    let known = converted.take().filter(|(have, _)| *have == place);
-                    let (_, value) =
-                        known.unwrap_or_else(|| (place, Arc::new(histogram_at(columns, place, selector.statistics))));
-                    row.set(step, Value::Histogram(Arc::clone(&value)));
-                    converted = Some((place, value));
+    /// The same, giving each row away. O(samples + steps) per series, O(steps) for those that share sample times.
+    pub(crate) fn each_instant(
+        &mut self,
+        selector: &Selector,
+        at: usize,
+        want: Want,
+        sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>,
+    ) -> Done<()> {
+        let lookback = self.context.lookback;
+        let smoothed = selector.extension == Extension::Smoothed && want == Want::Value;
+        let at_step = |step| look(&selector.when, &self.context, &self.grid, step);
+        let (one, other) = (at_step(0), at_step(self.grid.steps.saturating_sub(1)));
+        let last = one.max(other).saturating_add(if smoothed { lookback } else { 0 });
+        let all = self.read(&selector.matchers, one.min(other).saturating_sub(lookback), last)?;
+        let make = |worker: &mut Worker<'_>, newest: &mut Option<(Arc<[i64]>, Vec<u32>)>, columns: &Columns| {
+            let row = if smoothed {
+                worker.smoothed_row(selector, columns, at)
+            } else if columns.histograms.is_empty() && want == Want::Value {
+                let fits = newest.as_ref().is_some_and(|(times, _)| *times == columns.times);
+                if !fits {
+                    *newest = Some((Arc::clone(&columns.times), worker.newest(selector, &columns.times)));
                 }
-                (Want::Value, None, Some((_, place))) => row.set(step, columns.values[place]),
-                (Want::Value, None, None) => {}
-            }
-        }
-        row
-    }
-
-    /// `smoothed`: between the neighbours of a step, or the newest sample when none follows.
-    fn smoothed_row(&mut self, selector: &Selector, columns: &Columns, position: usize) -> Row {
-        let series = series(columns, selector.statistics);
-        let mut row = Row::empty(series.labels.clone(), self.grid.steps);
-        let name = series.labels.metric_name().to_owned();
-        for step in 0..self.grid.steps {
-            let at = self.look(&selector.when, step);
-            let (first, last) = (at.saturating_sub(self.context.lookback), at.saturating_add(self.context.lookback));
-            let floats = slice(&series.times, first, last);
-            let histograms = part(&series.histograms, first, last);
-            if !floats.is_empty() && !histograms.is_empty() {
-                self.notes.add(position, &Note::Mixed(&name));
-                continue;
-            }
-            if floats.is_empty() {
-                match smooth_histogram(histograms, at) {
-                    Ok(Some((value, bounds))) => {
-                        bounds.iter().for_each(|operation| self.notes.add(position, &Note::Rebounded(*operation)));
-                        row.set(step, value);
-                    }
-                    Ok(None) => {}
-                    Err(Incompatible) => self.notes.add(position, &Note::MixedSchemas(&name)),
-                }
-                continue;
-            }
-            let (times, values) = (&series.times[floats.clone()], &series.values[floats]);
-            let next = times.partition_point(|time| *time < at);
-            let value = match (next.checked_sub(1), times.get(next)) {
-                (_, Some(time)) if *time == at => values[next],
-                (Some(before), Some(_)) => {
-                    let (from, to) = ((times[before], values[before]), (times[next], values[next]));
-                    crate::functions::rate::between(from, to, at, false)
-                }
-                (Some(before), None) => values[before],
-                (None, _) => continue,
+                gathered(columns, newest.as_ref().map_or(&[][..], |(_, places)| places))
+            } else {
+                worker.newest_row(selector, columns, want)
             };
-            row.set(step, value);
-        }
-        row
+            Ok(Some(row).filter(|row| !row.is_empty()))
+        };
+        worker::rows(self, &all, make, sink)
     }
 
     /// The series of a range argument and where its windows lie.
@@ -238,7 +175,7 @@ impl Run<'_> {
 
     fn windows_of(&self, range: i64, when: &When, extension: Extension) -> Windows {
         let lookback = self.context.lookback;
-        Windows { range, offset: when.offset.ms(), pin: self.pin(when), extension, lookback }
+        Windows { range, offset: when.offset.ms(), pin: pin(when, &self.context), extension, lookback }
     }
 
     /// The times after which and until which all windows lie.
@@ -292,6 +229,120 @@ impl Run<'_> {
             out.push(Series { times, values, histograms, ..series });
         }
         Ok(out)
+    }
+}
+
+/// The floats at places counted from 1, stale ones left out.
+fn gathered(columns: &Columns, places: &[u32]) -> Row {
+    let mut row = Row::empty(columns.labels.clone(), places.len());
+    for (step, place) in places.iter().enumerate().filter(|(_, place)| **place > 0) {
+        let value = columns.values[*place as usize - 1];
+        row.cells[step] = value;
+        row.present[step] = !is_stale(value);
+    }
+    row
+}
+
+impl Worker<'_> {
+    /// One more than the place of the newest sample of each step, 0 where there is none.
+    fn newest(&self, selector: &Selector, times: &[i64]) -> Vec<u32> {
+        let mut next = 0;
+        let place = |step| {
+            let at = look(&selector.when, self.context, &self.grid, step);
+            while times.get(next).is_some_and(|time| *time <= at) {
+                next += 1;
+            }
+            let fresh = next > 0 && times[next - 1] > at.saturating_sub(self.context.lookback);
+            if fresh { next as u32 } else { 0 }
+        };
+        (0..self.grid.steps).map(place).collect()
+    }
+
+    fn newest_row(&self, selector: &Selector, columns: &Columns, want: Want) -> Row {
+        let mut row = Row::empty(columns.labels.clone(), self.grid.steps);
+        let (mut floats, mut histograms) = (0, 0);
+        let mut converted: Option<(usize, Arc<Histogram>)> = None;
+        for step in 0..self.grid.steps {
+            let at = look(&selector.when, self.context, &self.grid, step);
+            while columns.times.get(floats).is_some_and(|time| *time <= at) {
+                floats += 1;
+            }
+            while columns.histograms.get(histograms).is_some_and(|(time, _)| *time <= at) {
+                histograms += 1;
+            }
+            let oldest = at.saturating_sub(self.context.lookback);
+            let float = floats.checked_sub(1).map(|place| (columns.times[place], place));
+            let histogram = histograms.checked_sub(1).map(|place| (columns.histograms[place].0, place));
+            let Some(time) = float.map(|one| one.0).max(histogram.map(|one| one.0)).filter(|time| *time > oldest)
+            else {
+                continue;
+            };
+            let histogram = histogram.filter(|one| one.0 == time).map(|(_, place)| place);
+            let stale = match (histogram, float) {
+                (Some(place), _) => is_stale(columns.histograms[place].1.sum),
+                (None, Some((_, place))) => is_stale(columns.values[place]),
+                (None, None) => true,
+            };
+            if stale {
+                continue;
+            }
+            match (want, histogram, float) {
+                (Want::Time, ..) => row.set(step, time as f64 / 1000.0),
+                (Want::Start, ..) => row.set(step, started(columns, time) as f64 / 1000.0),
+                (Want::Value, Some(place), _) => {
+                    // Steps that see the same sample share it.
+                    let known = converted.take().filter(|(have, _)| *have == place);
+                    let (_, value) =
+                        known.unwrap_or_else(|| (place, Arc::new(histogram_at(columns, place, selector.statistics))));
+                    row.set(step, Value::Histogram(Arc::clone(&value)));
+                    converted = Some((place, value));
+                }
+                (Want::Value, None, Some((_, place))) => row.set(step, columns.values[place]),
+                (Want::Value, None, None) => {}
+            }
+        }
+        row
+    }
+
+    /// `smoothed`: between the neighbours of a step, or the newest sample when none follows.
+    fn smoothed_row(&mut self, selector: &Selector, columns: &Columns, position: usize) -> Row {
+        let series = series(columns, selector.statistics);
+        let mut row = Row::empty(series.labels.clone(), self.grid.steps);
+        let name = series.labels.metric_name().to_owned();
+        for step in 0..self.grid.steps {
+            let at = look(&selector.when, self.context, &self.grid, step);
+            let (first, last) = (at.saturating_sub(self.context.lookback), at.saturating_add(self.context.lookback));
+            let floats = slice(&series.times, first, last);
+            let histograms = part(&series.histograms, first, last);
+            if !floats.is_empty() && !histograms.is_empty() {
+                self.notes.add(position, &Note::Mixed(&name));
+                continue;
+            }
+            if floats.is_empty() {
+                match smooth_histogram(histograms, at) {
+                    Ok(Some((value, bounds))) => {
+                        bounds.iter().for_each(|operation| self.notes.add(position, &Note::Rebounded(*operation)));
+                        row.set(step, value);
+                    }
+                    Ok(None) => {}
+                    Err(Incompatible) => self.notes.add(position, &Note::MixedSchemas(&name)),
+                }
+                continue;
+            }
+            let (times, values) = (&series.times[floats.clone()], &series.values[floats]);
+            let next = times.partition_point(|time| *time < at);
+            let value = match (next.checked_sub(1), times.get(next)) {
+                (_, Some(time)) if *time == at => values[next],
+                (Some(before), Some(_)) => {
+                    let (from, to) = ((times[before], values[before]), (times[next], values[next]));
+                    crate::functions::rate::between(from, to, at, false)
+                }
+                (Some(before), None) => values[before],
+                (None, _) => continue,
+            };
+            row.set(step, value);
+        }
+        row
     }
 }
 

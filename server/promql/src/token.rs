@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Number(f64),
     Text(Text),
     Mark(&'static str),
+    /// What is no token, with what is wrong about it; nothing follows but the end.
+    Bad(String),
     End,
 }
 
@@ -36,11 +38,26 @@ const UNITS: [(&str, f64); 7] = [
     ("ms", 0.001),
 ];
 
-/// Splits a text into tokens; the last one is [`Kind::End`].
-pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, ParseError> {
-    let (mut all, mut start, mut brackets, mut braces) = (Vec::new(), 0, 0usize, 0usize);
-    while let Some(first) = text[start..].chars().next() {
+/// What is open where the lexer stands.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    parens: usize,
+    bracket: bool,
+    brace: bool,
+}
+
+/// Splits a text into tokens; the last one is [`Kind::End`]. A mistake is a token as well, so that one of the grammar
+/// before it is reported first.
+pub(crate) fn tokens(text: &str) -> Vec<Token> {
+    let (mut all, mut start, mut open) = (Vec::new(), 0, Open::default());
+    loop {
         let rest = &text[start..];
+        let Some(first) = rest.chars().next() else {
+            let begun = all.last().is_some_and(|last: &Token| last.kind == Kind::Mark("["));
+            all.extend(open.unclosed(begun).map(|why| Token { kind: Kind::Bad(why.to_owned()), start, end: start }));
+            all.push(Token { kind: Kind::End, start, end: start });
+            return all;
+        };
         if first.is_ascii_whitespace() {
             start += 1;
             continue;
@@ -49,28 +66,91 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, ParseError> {
             start += rest.find('\n').unwrap_or(rest.len());
             continue;
         }
-        let colon = brackets == 0 && braces == 0;
-        let (kind, length) = match first {
-            '0'..='9' | '.' => number(rest).map_err(|why| error(text, start, why))?,
-            '"' | '\'' | '`' => string(rest).map_err(|why| error(text, start, why))?,
-            'a'..='z' | 'A'..='Z' | '_' => word(rest, colon),
-            ':' if colon && rest[1..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') => {
-                word(rest, true)
-            }
-            _ => mark(rest).ok_or_else(|| error(text, start, format!("unexpected character: {first:?}")))?,
-        };
-        match kind {
-            Kind::Mark("[") => brackets += 1,
-            Kind::Mark("]") => brackets = brackets.saturating_sub(1),
-            Kind::Mark("{") => braces += 1,
-            Kind::Mark("}") => braces = braces.saturating_sub(1),
-            _ => {}
-        }
+        let token = open.check(first).and_then(|()| open.token(rest, first));
+        let (kind, length) = token.unwrap_or_else(|(why, skip)| {
+            start += skip;
+            (Kind::Bad(why), text.len() - start)
+        });
+        let bad = matches!(kind, Kind::Bad(_));
         all.push(Token { kind, start, end: start + length });
         start += length;
+        if bad {
+            all.push(Token { kind: Kind::End, start, end: start });
+            return all;
+        }
     }
-    all.push(Token { kind: Kind::End, start: text.len(), end: text.len() });
-    Ok(all)
+}
+
+/// A mistake, and how many bytes after the token's beginning it is placed.
+type Mistake = (String, usize);
+
+impl Open {
+    /// What the end of the text leaves open; `begun` right after a bracket.
+    fn unclosed(self, begun: bool) -> Option<&'static str> {
+        match self {
+            Self { brace: true, .. } => Some("unexpected end of input inside braces"),
+            Self { bracket: true, .. } if begun => Some("unexpected end of input in duration expression"),
+            Self { bracket: true, .. } => Some("unclosed left bracket"),
+            Self { parens: 1.., .. } => Some("unclosed left parenthesis"),
+            _ => None,
+        }
+    }
+
+    /// Follows parentheses, brackets and braces.
+    fn check(&mut self, first: char) -> Result<(), Mistake> {
+        let mistake = |what: &str, skip| Err((format!("unexpected {what} {}", character(first)), skip));
+        match first {
+            '(' if !self.brace => self.parens += 1,
+            ')' if !self.brace => match self.parens.checked_sub(1) {
+                Some(parens) => self.parens = parens,
+                None => return mistake("right parenthesis", 1),
+            },
+            '{' if self.brace => return mistake("left brace", 0),
+            '{' => self.brace = true,
+            '}' if !self.brace => return Err((format!("unexpected character: {}", character(first)), 0)),
+            '}' => self.brace = false,
+            '[' if self.bracket && !self.brace => return mistake("left bracket", 0),
+            '[' if !self.brace => self.bracket = true,
+            ']' if !self.bracket && !self.brace => return mistake("right bracket", 0),
+            ']' if !self.brace => self.bracket = false,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn token(self, rest: &str, first: char) -> Result<(Kind, usize), Mistake> {
+        let plain = |why| (why, 0);
+        let colon = !self.bracket && !self.brace;
+        let second = rest[first.len_utf8()..].chars().next();
+        let unknown = || {
+            let place = match self {
+                Self { brace: true, .. } => " inside braces",
+                Self { bracket: true, .. } => " in duration expression",
+                _ => "",
+            };
+            plain(format!("unexpected character{place}: {}", character(first)))
+        };
+        match first {
+            '0'..='9' if !self.brace => number(rest).map_err(plain),
+            '.' if !self.brace && second.is_some_and(|c| c.is_ascii_digit()) => number(rest).map_err(plain),
+            '"' | '\'' | '`' if !self.bracket => string(rest).map_err(plain),
+            'a'..='z' | 'A'..='Z' | '_' => Ok(word(rest, colon)),
+            ':' if colon => Ok(word(rest, true)),
+            '!' if !matches!(second, Some('=' | '~')) || !self.brace && second == Some('~') => {
+                let place = if self.brace { " inside braces" } else { "" };
+                let after = second.map_or("end of input".to_owned(), character);
+                Err(plain(format!("unexpected character after '!'{place}: {after}")))
+            }
+            '=' if !self.brace && second == Some('~') => Err(plain("unexpected character after '=': '~'".to_owned())),
+            _ if self.brace && !"{},=!".contains(first) => Err(unknown()),
+            _ => mark(rest).ok_or_else(unknown),
+        }
+    }
+}
+
+/// A character between single quotes.
+fn character(c: char) -> String {
+    format!("{c:?}")
 }
 
 fn mark(rest: &str) -> Option<(Kind, usize)> {
@@ -92,21 +172,20 @@ fn word(rest: &str, colon: bool) -> (Kind, usize) {
 
 /// A number, or a duration in seconds.
 fn number(rest: &str) -> Result<(Kind, usize), String> {
-    let joins = |length: usize| rest[length..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
+    let joins = |length: usize| rest[length..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
     if let Some((seconds, length)) = duration(rest)
         && !joins(length)
     {
         return Ok((Kind::Number(seconds), length));
     }
     let length = digits(rest);
+    let scanned = &rest[..length];
     if joins(length) {
-        let end = rest[length..].find(|c: char| !c.is_alphanumeric()).map_or(rest.len(), |more| length + more);
-        return Err(format!("bad number or duration syntax: {:?}", &rest[..end.max(1)]));
+        return Err(format!("bad number or duration syntax: {scanned:?}"));
     }
-    let text = rest[..length].replace('_', "");
-    value(&text)
-        .map(|value| (Kind::Number(value), length))
-        .ok_or_else(|| format!("bad number or duration syntax: {:?}", &rest[..length.max(1)]))
+    let text = scanned.replace('_', "");
+    let wrong = || format!("error parsing number: strconv.ParseFloat: parsing {scanned:?}: invalid syntax");
+    value(&text).map(|value| (Kind::Number(value), length)).ok_or_else(wrong)
 }
 
 /// Hexadecimal, octal with a leading zero as in C, or decimal.
@@ -264,7 +343,11 @@ mod tests {
     use super::*;
 
     fn kinds(text: &str) -> Vec<Kind> {
-        tokens(text).expect(text).into_iter().map(|token| token.kind).collect()
+        tokens(text).into_iter().map(|token| token.kind).collect()
+    }
+
+    fn is_bad(text: &str) -> bool {
+        kinds(text).iter().any(|kind| matches!(kind, Kind::Bad(_)))
     }
 
     #[test]
@@ -285,7 +368,7 @@ mod tests {
             assert_eq!(kinds(text), [Kind::Number(want), Kind::End], "{text}");
         }
         for text in ["1.5h", "0x5m", "1m1h", "5x", "1__0", "12w5"] {
-            assert!(tokens(text).is_err(), "{text}");
+            assert!(is_bad(text), "{text}");
         }
     }
 
@@ -299,7 +382,7 @@ mod tests {
         let Kind::Text(got) = kinds(r#""a\xc5z""#).remove(0) else { panic!("a string") };
         assert_eq!(got.invalid.as_deref(), Some(r#""a\xc5z""#));
         for text in ["\"a", "'a\n'", r#""\q""#, r#""\x4""#, "`a"] {
-            assert!(tokens(text).is_err(), "{text}");
+            assert!(is_bad(text), "{text}");
         }
     }
 
@@ -307,7 +390,6 @@ mod tests {
     fn colons_belong_to_names_outside_of_brackets() {
         assert_eq!(kinds("a:b"), [Kind::Word("a:b".into()), Kind::End]);
         assert_eq!(kinds(":b"), [Kind::Word(":b".into()), Kind::End]);
-        let marks = kinds("[a:b]");
-        assert_eq!(marks[2], Kind::Mark(":"));
+        assert_eq!(kinds("[a:b]")[2], Kind::Mark(":"));
     }
 }

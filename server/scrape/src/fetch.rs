@@ -21,10 +21,10 @@ const TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout
 const BODY_MAX: u64 = 1 << 30;
 
 /// Memory of bodies that is kept: for about as many scrapes as are under way at one time.
-const BODIES_MAX: usize = 16;
+const BODIES_MAX: usize = 8;
 
 /// Bytes of the largest body whose memory is kept.
-const BODY_KEPT_MAX: usize = 8 << 20;
+const BODY_KEPT_MAX: usize = 4 << 20;
 
 /// Memory of bodies between scrapes, shared by all targets.
 #[derive(Debug, Default)]

@@ -190,7 +190,9 @@ impl Loop {
         let options = Options {
             native_histograms: self.config.native_histograms,
             keep_classic: self.config.always_scrape_classic,
+            custom_buckets: self.config.convert_classic_histograms,
             start_timestamps: false,
+            type_and_unit_labels: self.config.type_and_unit_labels,
         };
         let mut parser = Parser::with_options(body, format, options);
         let mut pass = Pass::default();

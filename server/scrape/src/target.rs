@@ -57,6 +57,10 @@ pub struct ScrapeConfig {
     pub native_histograms: bool,
     /// Whether the classic series of a native histogram are stored as well.
     pub always_scrape_classic: bool,
+    /// Whether classic histograms are stored as native ones with custom buckets.
+    pub convert_classic_histograms: bool,
+    /// Whether type and unit of a family become labels of its series. A feature of the server, not of a job.
+    pub type_and_unit_labels: bool,
 }
 
 /// Whether the last scrape worked.
@@ -285,6 +289,8 @@ pub(crate) mod tests {
             keep_dropped_targets: 0,
             native_histograms: false,
             always_scrape_classic: false,
+            convert_classic_histograms: false,
+            type_and_unit_labels: false,
         }
     }
 

@@ -68,11 +68,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(body: &'a mut Vec<u8>, limit: u64, encoding: &str) -> Result<Self, FetchError> {
         body.clear();
         let decoder = match Encoding::of_header(encoding.trim()) {
-            None if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") => None,
-            None => {
-                let why = format!("unsupported content encoding {encoding:?}");
-                return Err(FetchError::Body(Cause::Encoding(why)));
-            }
+            // There are servers that name a character set here: as upstream, what is unknown is taken as it is.
+            None => None,
             Some(Encoding::Zstd) => {
                 let mut decoder = Decoder::new().map_err(|error| bad(Encoding::Zstd, &error))?;
                 let bounded = decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX));
@@ -105,7 +102,7 @@ impl<'a> Reader<'a> {
                     }
                     let before = (decoder.total_in(), decoder.total_out());
                     let status = decoder.decompress(input, out, FlushDecompress::None);
-                    let status = status.map_err(|error| bad(encoding, &error))?;
+                    let status = status.map_err(|error| corrupt(encoding, &error, decoder.total_in()))?;
                     *state = if status == Status::StreamEnd { State::Ended } else { State::Within };
                     Ok((amount(decoder.total_in(), before.0), amount(decoder.total_out(), before.1)))
                 })
@@ -127,9 +124,8 @@ impl<'a> Reader<'a> {
     /// The body has ended.
     pub(crate) fn finish(self) -> Result<(), FetchError> {
         match self.decoder {
-            Some(Inflate::Zlib(_, _, state) | Inflate::Zstd(_, state)) if state != State::Ended => {
-                Err(FetchError::Body(Cause::Encoding("unexpected EOF".into())))
-            }
+            Some(Inflate::Zlib(_, _, State::Empty) | Inflate::Zstd(_, State::Empty)) => broken("EOF"),
+            Some(Inflate::Zlib(_, _, State::Within) | Inflate::Zstd(_, State::Within)) => broken("unexpected EOF"),
             _ => Ok(()),
         }
     }
@@ -169,6 +165,28 @@ fn decompress(encoding: Encoding) -> Decompress {
 
 fn amount(after: u64, before: u64) -> usize {
     usize::try_from(after - before).unwrap_or(usize::MAX)
+}
+
+fn broken(text: &str) -> Result<(), FetchError> {
+    Err(FetchError::Body(Cause::Encoding(text.into())))
+}
+
+/// What is wrong with gzip or zlib, in Go's words.
+fn corrupt(encoding: Encoding, error: &flate2::DecompressError, offset: u64) -> FetchError {
+    let format = if encoding == Encoding::Gzip { "gzip" } else { "zlib" };
+    let why = match error.message() {
+        Some(
+            "incorrect header check"
+            | "unknown compression method"
+            | "invalid window size"
+            | "unknown header flags set",
+        ) => {
+            format!("{format}: invalid header")
+        }
+        Some("incorrect data check" | "incorrect length check") => format!("{format}: invalid checksum"),
+        _ => format!("flate: corrupt input before offset {offset}"),
+    };
+    FetchError::Body(Cause::Encoding(why))
 }
 
 fn bad(encoding: Encoding, error: &dyn std::fmt::Display) -> FetchError {
@@ -253,12 +271,23 @@ mod tests {
             let mut sent = compress(encoding, &[7; 1000]);
             let cut = read(encoding, 9999, &sent[..sent.len() - 1], 5).1.expect_err(encoding).to_string();
             assert_eq!(cut, "unexpected EOF", "{encoding}");
-            assert_eq!(read(encoding, 9999, b"", 5).1.expect_err(encoding).to_string(), "unexpected EOF");
-            sent[0] ^= 0xff;
-            assert!(read(encoding, 9999, &sent, 5).1.expect_err(encoding).to_string().contains("invalid data"));
+            assert_eq!(read(encoding, 9999, b"", 5).1.expect_err(encoding).to_string(), "EOF");
+            let last = sent.len() - 1;
+            for (place, expected) in [(0, "header"), (last, "checksum")] {
+                sent[place] ^= 0xff;
+                let told = read(encoding, 9999, &sent, 5).1.map_or_else(|error| error.to_string(), |()| String::new());
+                let expected = match encoding {
+                    "gzip" => format!("gzip: invalid {expected}"),
+                    "deflate" => format!("zlib: invalid {expected}"),
+                    _ if place == 0 => "zstd: invalid data: Unknown frame descriptor".into(),
+                    _ => "zstd: invalid data: Data corruption detected".into(),
+                };
+                assert_eq!(told, expected, "{encoding}");
+                sent[place] ^= 0xff;
+            }
         }
         let trailing = [compress("deflate", b"a"), b"junk".to_vec()].concat();
         assert!(read("deflate", 9999, &trailing, 5).1.is_err());
-        assert_eq!(read("br", 9, b"", 1).1.expect_err("unknown").to_string(), "unsupported content encoding \"br\"");
+        assert_eq!(read("utf-8", 9, b"a", 1), (b"a".to_vec(), Ok(())), "no compression");
     }
 }

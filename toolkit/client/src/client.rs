@@ -6,7 +6,7 @@
 use crate::{
     BuildError, Cause, Encoding, FetchError, HttpConfig, ProxyEnvironment,
     body::Reader,
-    dial::{self, Connector, Dialer, Used},
+    dial::{self, Connector, Dialer, Link},
     oauth2::Tokens,
     prepare::{self, Prepared},
     proxy::{Kind, Rules},
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode, Version,
     header::{
-        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION,
+        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
         PROXY_AUTHORIZATION, REFERER, USER_AGENT, WWW_AUTHENTICATE,
     },
 };
@@ -215,6 +215,7 @@ impl Inner {
             }
             discard(answer.into_body()).await;
         }
+        hop.address.shown = std::mem::take(&mut hop.location);
         Err(Cause::Redirects)
     }
 
@@ -271,7 +272,11 @@ impl Inner {
         *request.method_mut() = hop.method.clone();
         *request.uri_mut() = hop.address.uri.clone();
         let headers = request.headers_mut();
-        *headers = hop.headers.clone();
+        if !hop.address.https() {
+            // As written, with a port that could be left out; over TLS it is the protocol's to say.
+            headers.insert(HOST, hop.address.host_header()?);
+        }
+        headers.extend(hop.headers.clone());
         headers.insert(USER_AGENT, self.user_agent.clone());
         if hop.trusted {
             for (name, value) in &prepared.headers {
@@ -311,22 +316,21 @@ async fn send(http: &Http, request: http::Request<Full<Bytes>>) -> Result<http::
     let repeatable = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let again = repeatable.then(|| request.clone());
     let answer = match (http.request(request).await, again) {
-        (Err(error), Some(again)) if was_used(&error) => http.request(again).await,
+        (Err(error), Some(again)) if link(&error).is_some_and(|link| link.is_used()) => http.request(again).await,
         (answer, _) => answer,
     };
     let answer = answer.map_err(|error| cause(&error))?;
-    if let Some(used) = answer.extensions().get::<Used>() {
-        used.set();
+    if let Some(link) = answer.extensions().get::<Link>() {
+        link.set_used();
     }
     Ok(answer)
 }
 
-fn was_used(error: &legacy::Error) -> bool {
+/// The connection on which a request failed.
+fn link(error: &legacy::Error) -> Option<Link> {
     let mut extensions = http::Extensions::new();
-    if let Some(connection) = error.connect_info() {
-        connection.get_extras(&mut extensions);
-    }
-    extensions.get::<Used>().is_some_and(Used::is_set)
+    error.connect_info()?.get_extras(&mut extensions);
+    extensions.remove()
 }
 
 fn cause(error: &legacy::Error) -> Cause {
@@ -337,7 +341,7 @@ fn cause(error: &legacy::Error) -> Cause {
         }
         next = one.source();
     }
-    Cause::Protocol(texts::exchange(error))
+    Cause::Protocol(texts::exchange(error, link(error).as_ref().map(Link::ends)))
 }
 
 /// Reads the little that a redirect says, so that its connection can be used again.
@@ -363,7 +367,8 @@ async fn receive(
     if hop.method == Method::HEAD {
         // What its headers tell of is not sent.
     } else if head.status.is_success() {
-        read_all(incoming, Reader::new(body, limit, encoding)?).await?;
+        let link = head.extensions.get::<Link>();
+        read_all(incoming, Reader::new(body, limit, encoding)?, link).await?;
     } else {
         // What a refusal says is only ever shown: cut when it is long, left out when it cannot be decompressed.
         if let Ok(reader) = Reader::new(body, limit, encoding) {
@@ -373,16 +378,17 @@ async fn receive(
     }
     let reason = head.extensions.get::<hyper::ext::ReasonPhrase>();
     let status_line = match reason.map(|reason| String::from_utf8_lossy(reason.as_bytes())) {
-        Some(reason) => format!("{} {reason}", head.status.as_u16()),
+        Some(reason) => format!("{} {reason}", head.status.as_u16()).trim_end().to_owned(),
         None => head.status.to_string(),
     };
     let url = hop.address.shown;
     Ok(Response { status: head.status, status_line, headers: head.headers, version: head.version, url })
 }
 
-async fn read_all(mut incoming: Incoming, mut reader: Reader<'_>) -> Result<(), FetchError> {
+async fn read_all(mut incoming: Incoming, mut reader: Reader<'_>, link: Option<&Link>) -> Result<(), FetchError> {
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| FetchError::Body(Cause::Protocol(texts::exchange(&error))))?;
+        let broken = |error| FetchError::Body(Cause::Protocol(texts::exchange(&error, link.map(Link::ends))));
+        let frame = frame.map_err(broken)?;
         if let Some(bytes) = frame.data_ref() {
             reader.push(bytes)?;
         }
@@ -408,6 +414,8 @@ struct Hop {
     body: Bytes,
     /// Whether credentials may go there.
     trusted: bool,
+    /// The last redirect as the server wrote it.
+    location: String,
 }
 
 impl Hop {
@@ -424,7 +432,8 @@ impl Hop {
             headers.insert(ACCEPT_ENCODING, accept);
         }
         let (method, body) = (request.method.clone(), request.body.clone());
-        Ok(Self { method, first: address.clone(), address, headers, body, trusted: true })
+        let (first, location) = (address.clone(), String::new());
+        Ok(Self { method, first, address, headers, body, trusted: true, location })
     }
 
     /// Becomes the request that an answer redirects to; false when it is none that can be followed.
@@ -435,9 +444,14 @@ impl Hop {
             _ => return Ok(false),
         };
         let Some(location) = answer.headers().get(LOCATION) else { return Ok(false) };
-        let location = String::from_utf8_lossy(location.as_bytes());
-        let next = self.address.join(&location);
-        let next = next.map_err(|why| Cause::Protocol(format!("failed to parse Location header {location:?}: {why}")));
+        self.location = String::from_utf8_lossy(location.as_bytes()).into_owned();
+        let next = self.address.join(&self.location).map_err(|why| match why {
+            Cause::Address(_) => {
+                self.address.shown = crate::url::hidden(&self.location);
+                why
+            }
+            why => Cause::Protocol(format!("failed to parse Location header {:?}: {why}", self.location)),
+        });
         let last = std::mem::replace(&mut self.address, next?);
         if !with_body {
             if !matches!(self.method, Method::GET | Method::HEAD) {

@@ -55,17 +55,38 @@ const ADDRESSES_MAX: usize = 16;
 /// Bytes of a proxy's answer to `CONNECT`.
 const PROXY_HEAD_MAX: usize = 16 << 10;
 
-/// Whether a connection has brought an answer before.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Used(Arc<AtomicBool>);
+/// What is known of a connection when it fails.
+#[derive(Clone, Debug)]
+pub(crate) struct Link(Arc<LinkState>);
 
-impl Used {
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Debug)]
+struct LinkState {
+    used: AtomicBool,
+    ends: String,
+}
+
+impl Link {
+    fn new(socket: &TcpStream) -> Self {
+        let ends = match (socket.local_addr(), socket.peer_addr()) {
+            (Ok(local), Ok(peer)) => format!("{local}->{peer}"),
+            _ => String::new(),
+        };
+        Self(Arc::new(LinkState { used: AtomicBool::new(false), ends }))
     }
 
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// It has brought an answer.
+    pub(crate) fn set_used(&self) {
+        self.0.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has brought an answer before.
+    pub(crate) fn is_used(&self) -> bool {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// `LOCAL->PEER`.
+    pub(crate) fn ends(&self) -> &str {
+        &self.0.ends
     }
 }
 
@@ -80,15 +101,21 @@ pub(crate) struct Stream {
     carrier: Carrier,
     /// Whether requests name the whole address, because a proxy reads them.
     proxied: bool,
-    used: Used,
+    link: Link,
     /// The first bytes that came, to tell a server that does not speak TLS.
     first: [u8; 5],
     seen: usize,
 }
 
 impl Stream {
-    fn new(carrier: Carrier) -> Self {
-        Self { carrier, proxied: false, used: Used::default(), first: [0; 5], seen: 0 }
+    fn tcp(socket: TcpStream) -> Self {
+        let link = Link::new(&socket);
+        Self { carrier: Carrier::Tcp(socket), proxied: false, link, first: [0; 5], seen: 0 }
+    }
+
+    fn tls(stream: TlsStream<Stream>) -> Self {
+        let link = stream.get_ref().0.link.clone();
+        Self { carrier: Carrier::Tls(Box::new(stream)), proxied: false, link, first: [0; 5], seen: 0 }
     }
 }
 
@@ -133,7 +160,7 @@ impl AsyncWrite for Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.proxied).extra(self.used.clone());
+        let connected = Connected::new().proxy(self.proxied).extra(self.link.clone());
         match &self.carrier {
             Carrier::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => connected.negotiated_h2(),
             _ => connected,
@@ -197,7 +224,7 @@ impl Dialer {
         let secure = uri.scheme_str() == Some("https");
         let chosen = self.rules.choose(uri).map_err(|why| Cause::Dial(why.into()))?.cloned();
         let mut stream = match &chosen {
-            None => Stream::new(Carrier::Tcp(tcp(&self.clock, host, port).await?)),
+            None => Stream::tcp(tcp(&self.clock, host, port).await?),
             Some(server) => self.through(server, host, port, secure).await?,
         };
         if secure {
@@ -208,12 +235,12 @@ impl Dialer {
 
     /// A connection to a host by way of a proxy.
     async fn through(&self, server: &Server, host: &str, port: u16, secure: bool) -> Result<Stream, Cause> {
-        if server.kind == Kind::Socks5 {
-            return self.socks(server, host, port).await;
-        }
         let refused = |cause: Cause| Cause::Dial(format!("proxyconnect tcp: {cause}"));
         let socket = tcp(&self.clock, &server.host, server.port).await.map_err(refused)?;
-        let mut stream = Stream::new(Carrier::Tcp(socket));
+        if server.kind == Kind::Socks5 {
+            return socks(socket, server, &proxy::joined(host, port)).await;
+        }
+        let mut stream = Stream::tcp(socket);
         if server.kind == Kind::Https {
             stream = self.handshake(stream, &server.host, false).await.map_err(refused)?;
         }
@@ -221,20 +248,6 @@ impl Dialer {
             return self.tunnel(stream, server, &proxy::joined(host, port)).await;
         }
         Ok(Stream { proxied: true, ..stream })
-    }
-
-    async fn socks(&self, server: &Server, host: &str, port: u16) -> Result<Stream, Cause> {
-        let target = proxy::joined(host, port);
-        let refused =
-            |why: &dyn std::fmt::Display| Cause::Dial(format!("socks connect tcp {}->{target}: {why}", server.place()));
-        let uri = |place: &str| format!("http://{place}").parse::<Uri>().map_err(|error| refused(&error));
-        let socket = tcp(&self.clock, &server.host, server.port).await.map_err(|error| refused(&error))?;
-        let mut socks = SocksV5::new(uri(&server.place())?, Opened(Some(TokioIo::new(socket))));
-        if let Some((name, password)) = server.user.clone() {
-            socks = socks.with_auth(name, password);
-        }
-        let connected = socks.call(uri(&target)?).await;
-        connected.map(|io| Stream::new(Carrier::Tcp(io.into_inner()))).map_err(|error| refused(&error))
     }
 
     /// Asks an HTTP proxy for a tunnel.
@@ -261,13 +274,16 @@ impl Dialer {
                 return Err(Cause::Dial("proxy answered CONNECT with a head above 16 KiB".into()));
             }
             if stream.read_buf(&mut answer).await.map_err(broken)? == 0 {
-                return Err(Cause::Dial("EOF".into()));
+                return Err(Cause::Dial("unexpected EOF".into()));
             }
         }
         match status(&answer) {
             Some(("200", _)) => Ok(stream),
             Some((_, text)) => Err(Cause::Dial(text.to_owned())),
-            None => Err(Cause::Dial("malformed HTTP response".into())),
+            None => {
+                let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                Err(Cause::Dial(format!("malformed HTTP response {:?}", String::from_utf8_lossy(line))))
+            }
         }
     }
 
@@ -282,14 +298,29 @@ impl Dialer {
         let name = self.tls.name(host)?;
         let work = TlsConnector::from(config).connect(name, stream).into_fallible();
         match self.clock.timeout(HANDSHAKE_MAX, work).await {
-            Ok(Ok(stream)) => Ok(Stream::new(Carrier::Tls(Box::new(stream)))),
+            Ok(Ok(stream)) => Ok(Stream::tls(stream)),
             Ok(Err((_, stream))) if stream.first == *b"HTTP/" => {
                 Err(Cause::Dial("http: server gave HTTP response to HTTPS client".into()))
             }
-            Ok(Err((error, _))) => Err(Cause::Dial(texts::handshake(&error))),
+            Ok(Err((error, stream))) => Err(Cause::Dial(texts::handshake(&error, stream.link.ends()))),
             Err(_) => Err(Cause::Dial("net/http: TLS handshake timeout".into())),
         }
     }
+}
+
+/// Asks a SOCKS proxy to connect to `target`.
+async fn socks(socket: TcpStream, server: &Server, target: &str) -> Result<Stream, Cause> {
+    let refused = |why: &str| Cause::Dial(format!("socks connect tcp {}->{target}: {why}", server.place()));
+    let uri = |place: &str| format!("http://{place}").parse::<Uri>().map_err(|error| refused(&error.to_string()));
+    let mut socks = SocksV5::new(uri(&server.place())?, Opened(Some(TokioIo::new(socket))));
+    if let Some((name, password)) = server.user.clone() {
+        socks = socks.with_auth(name, password);
+    }
+    let connected = socks.call(uri(target)?).await;
+    connected.map(|io| Stream::tcp(io.into_inner())).map_err(|error| {
+        let text = error.to_string();
+        refused(text.strip_prefix("SOCKS error: ").unwrap_or(&text))
+    })
 }
 
 /// Number and text of an answer's first line.

@@ -5,7 +5,7 @@
 //! the body, and what worked is remembered.
 
 use crate::{
-    BuildError, Cause, Client, FetchError, HttpConfig, Options, Request,
+    BuildError, Cause, Client, HttpConfig, Options, Request,
     client::header,
     config::{self, JWT_BEARER, OAuth2},
     dial, jwt,
@@ -17,7 +17,7 @@ use http::{
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use runtime::{Clock, Monotonic};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::Mutex;
 
 /// How long before its end a token counts as expired, as Go.
@@ -148,11 +148,14 @@ impl Tokens {
         let mut body = Vec::new();
         // The client asks through itself, with a section that has no tokens.
         let fetched = Box::pin(self.client.fetch(&request, &mut body)).await;
-        let failed = |error: FetchError| format!("oauth2: cannot fetch token: {error}");
-        let response = fetched.map_err(failed)?;
+        let response = fetched.map_err(|error| error.to_string())?;
         let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let answer = Answer::read(kind, &body);
-        if !response.status.is_success() || !answer.error.is_empty() {
+        if !response.status.is_success() {
+            return Err(refusal(&response.status_line, &answer.unwrap_or_default(), &body));
+        }
+        let answer = answer?;
+        if !answer.error.is_empty() {
             return Err(refusal(&response.status_line, &answer, &body));
         }
         if answer.access_token.is_empty() {
@@ -163,32 +166,30 @@ impl Tokens {
         Ok(Token { header: value, expires, secret: secret.to_owned() })
     }
 
+    /// Sorted by name, as Go writes forms.
     fn form(&self, secret: &str, style: Style) -> String {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        match self.section.scopes.as_deref() {
-            None | Some([]) => {}
-            Some(scopes) => {
-                form.append_pair("scope", &scopes.join(" "));
-            }
+        let mut form = BTreeMap::from([("grant_type", "client_credentials".to_owned())]);
+        if let Some(scopes) = self.section.scopes.as_deref().filter(|scopes| !scopes.is_empty()) {
+            form.insert("scope", scopes.join(" "));
         }
-        form.extend_pairs(self.section.endpoint_params.iter().flatten());
+        let params = self.section.endpoint_params.iter().flatten();
+        form.extend(params.map(|(name, value)| (name.as_str(), value.clone())));
         if style == Style::Body {
-            form.append_pair("client_id", config::text(&self.section.client_id).unwrap_or_default());
+            form.insert("client_id", config::text(&self.section.client_id).unwrap_or_default().to_owned());
             if !secret.is_empty() {
-                form.append_pair("client_secret", secret);
+                form.insert("client_secret", secret.to_owned());
             }
         }
-        form.finish()
+        Serializer::new(String::new()).extend_pairs(form).finish()
     }
 }
 
 impl Answer {
-    /// JSON, or a form from servers that were there before the standard. Anything else says nothing.
-    fn read(kind: &str, body: &[u8]) -> Self {
+    /// JSON, or a form from servers that were there before the standard.
+    fn read(kind: &str, body: &[u8]) -> Result<Self, String> {
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !matches!(kind, "application/x-www-form-urlencoded" | "text/plain") {
-            return serde_json::from_slice(body).unwrap_or_default();
+            return serde_json::from_slice(body).map_err(|error| format!("oauth2: cannot parse json: {error}"));
         }
         let mut answer = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
@@ -201,7 +202,7 @@ impl Answer {
                 _ => {}
             }
         }
-        answer
+        Ok(answer)
     }
 
     fn kind(&self) -> &str {

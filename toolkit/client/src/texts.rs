@@ -1,6 +1,6 @@
 //! What went wrong, in the words that users of upstream know: Go's.
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, pki_types::ServerName};
 use std::{error::Error, io};
 
 /// What the system said, without its number: `connection refused`.
@@ -28,11 +28,11 @@ fn tls_within(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 /// Why a handshake failed.
-pub(crate) fn handshake(error: &io::Error) -> String {
+pub(crate) fn handshake(error: &io::Error, ends: &str) -> String {
     match tls_within(error) {
         Some(inner) => tls(inner),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "EOF".into(),
-        None => format!("read: {}", system(error)),
+        None => format!("read tcp {ends}: read: {}", system(error)),
     }
 }
 
@@ -61,18 +61,27 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::NotValidYetContext { time, not_before } => {
             format!("{expired}: current time {} is before {}", time.as_secs(), not_before.as_secs())
         }
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let name = expected.to_str();
-            let quoted = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
-            match presented.iter().map(quoted).collect::<Vec<_>>().join(", ") {
-                names if names.is_empty() => {
-                    format!("certificate is not valid for any names, but wanted to match {name}")
-                }
-                names => format!("certificate is valid for {names}, not {name}"),
-            }
-        }
+        CertificateError::NotValidForNameContext { expected, presented } => misnamed(expected, presented),
         other => other.to_string(),
     }
+}
+
+/// `presented` are written `DnsName("a")` and `IpAddress(1.2.3.4)`.
+fn misnamed(expected: &ServerName<'_>, presented: &[String]) -> String {
+    let (name, address) = (expected.to_str(), matches!(expected, ServerName::IpAddress(_)));
+    let kind = if address { "IpAddress(" } else { "DnsName(" };
+    let names = presented.iter().filter_map(|one| one.strip_prefix(kind)?.strip_suffix(')'));
+    let names: Vec<&str> = names.map(|one| one.trim_matches('"')).collect();
+    if !names.is_empty() {
+        return format!("certificate is valid for {}, not {name}", names.join(", "));
+    }
+    if address {
+        return format!("cannot validate certificate for {name} because it doesn't contain any IP SANs");
+    }
+    if presented.is_empty() {
+        return "certificate relies on legacy Common Name field, use SANs instead".into();
+    }
+    format!("certificate is not valid for any names, but wanted to match {name}")
 }
 
 fn alert(alert: AlertDescription) -> String {
@@ -94,8 +103,8 @@ fn alert(alert: AlertDescription) -> String {
     }
 }
 
-/// Why an exchange over an open connection failed.
-pub(crate) fn exchange(error: &(dyn Error + 'static)) -> String {
+/// Why an exchange over an open connection, between these ends, failed.
+pub(crate) fn exchange(error: &(dyn Error + 'static), ends: Option<&str>) -> String {
     let mut next = Some(error);
     let mut last = String::new();
     while let Some(one) = next {
@@ -103,7 +112,10 @@ pub(crate) fn exchange(error: &(dyn Error + 'static)) -> String {
             match tls_within(io) {
                 Some(inner) => return tls(inner),
                 None if io.kind() == io::ErrorKind::UnexpectedEof => return "unexpected EOF".into(),
-                None if io.raw_os_error().is_some() => return format!("read: {}", system(io)),
+                None if io.raw_os_error().is_some() => {
+                    return format!("read tcp {}: read: {}", ends.unwrap_or_default(), system(io));
+                }
+                None if io.to_string().starts_with("Invalid chunk") => return "invalid byte in chunk length".into(),
                 None => {}
             }
         }

@@ -194,7 +194,10 @@ impl ServerCertVerifier for Pinned {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         match self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(error) if is_authority(&error) && self.given.iter().any(|one| one == end_entity) => {
+            Err(error) if is_authority(&error) => {
+                if !self.given.iter().any(|one| one == end_entity) {
+                    return Err(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+                }
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }

@@ -1,7 +1,7 @@
 //! Addresses: what may be called, how a redirect is resolved (RFC 3986, section 5), what of it may be shown.
 
 use crate::Cause;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 /// User and password of an address.
@@ -17,12 +17,13 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads an absolute address; a fragment is dropped.
+    /// Reads an absolute address; a fragment is dropped. One that is none is [`Cause::Protocol`], one that cannot be
+    /// called [`Cause::Address`].
     pub(crate) fn parse(text: &str) -> Result<Self, Cause> {
         let shown = hidden(text);
         let whole = text.split('#').next().unwrap_or_default();
         let (user, bare) = split_user(whole);
-        let refuse = |error: &dyn std::fmt::Display| Cause::Address(format!("parse {shown:?}: {error}"));
+        let refuse = |error: &dyn std::fmt::Display| Cause::Protocol(format!("parse {shown:?}: {error}"));
         let uri: Uri = bare.parse().map_err(|error| refuse(&error))?;
         match uri.scheme_str() {
             Some("http" | "https") => {}
@@ -52,6 +53,11 @@ impl Address {
             }
         };
         Self::parse(&absolute)
+    }
+
+    /// Host and port as written.
+    pub(crate) fn host_header(&self) -> Result<HeaderValue, Cause> {
+        HeaderValue::from_str(self.authority()).map_err(|_| Cause::Address("http: invalid Host header".into()))
     }
 
     fn authority(&self) -> &str {

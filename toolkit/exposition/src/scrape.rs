@@ -8,6 +8,7 @@
 //! Two readings of upstream's are not followed: blanks in front of a name are no part of it, and `{foo} 1` is named
 //! `foo`, not `o`.
 
+pub(crate) mod custom;
 mod lexer;
 pub(crate) mod openmetrics;
 mod protobuf;
@@ -114,24 +115,52 @@ pub struct Options {
     /// Native histograms are read as such; else as the classic histograms they may also be.
     /// `scrape_native_histograms`.
     pub native_histograms: bool,
-    /// The classic series of a native histogram are read as well. `always_scrape_classic_histograms`.
+    /// The classic series of a histogram that is read as a native one are read as well. `always_scrape_classic_histograms`.
     pub keep_classic: bool,
+    /// Classic histograms are read as native ones with custom bounds; their classic series only with `keep_classic`.
+    /// Implies `start_timestamps`, as upstream's conversion does. `convert_classic_histograms_to_nhcb`.
+    pub custom_buckets: bool,
     /// `_created` lines of OpenMetrics are told by [`Parser::start`] instead of being samples.
     pub start_timestamps: bool,
+    /// Series get the labels `__type__` and `__unit__` of the metadata read last, where it says something. Feature
+    /// `type-and-unit-labels`.
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { native_histograms: true, keep_classic: false, start_timestamps: false }
+        Self {
+            native_histograms: true,
+            keep_classic: false,
+            custom_buckets: false,
+            start_timestamps: false,
+            type_and_unit_labels: false,
+        }
     }
 }
 
 /// A reader over one body.
 #[derive(Debug)]
-pub struct Parser<'a>(Reader<'a>);
+pub struct Parser<'a> {
+    reader: Reader<'a>,
+    custom: Option<Box<custom::Custom<'a>>>,
+}
 
 #[derive(Debug)]
-enum Reader<'a> {
+struct Reader<'a> {
+    source: Source<'a>,
+    about: Option<About>,
+}
+
+/// The metadata read last, whatever family it was of.
+#[derive(Debug, Default)]
+struct About {
+    kind: MetricType,
+    unit: String,
+}
+
+#[derive(Debug)]
+enum Source<'a> {
     Text(text::Text<'a>),
     OpenMetrics(openmetrics::OpenMetrics<'a>),
     Protobuf(Box<protobuf::Protobuf<'a>>),
@@ -146,13 +175,15 @@ impl<'a> Parser<'a> {
     /// Starts at the first byte and reads what `options` want. The protobuf text notations are not read: they are taken
     /// for protobuf and refused.
     pub fn with_options(body: &'a [u8], format: Format, options: Options) -> Self {
-        Self(if format.is_openmetrics() {
-            Reader::OpenMetrics(openmetrics::OpenMetrics::new(body, options.start_timestamps))
+        let source = if format.is_openmetrics() {
+            Source::OpenMetrics(openmetrics::OpenMetrics::new(body, options.start_timestamps || options.custom_buckets))
         } else if format.is_protobuf() {
-            Reader::Protobuf(Box::new(protobuf::Protobuf::new(body, options)))
+            Source::Protobuf(Box::new(protobuf::Protobuf::new(body, options)))
         } else {
-            Reader::Text(text::Text::new(body))
-        })
+            Source::Text(text::Text::new(body))
+        };
+        let about = options.type_and_unit_labels.then(About::default);
+        Self { reader: Reader { source, about }, custom: custom::Custom::new(options) }
     }
 
     /// The next entry, or `None` at the end. O(length of the entry).
@@ -161,20 +192,17 @@ impl<'a> Parser<'a> {
     /// [`ParseError`]; the rest of the body is not worth reading then.
     #[allow(clippy::should_implement_trait, reason = "a fallible step that lends from the body")]
     pub fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
-        match &mut self.0 {
-            Reader::Text(reader) => reader.next(),
-            Reader::OpenMetrics(reader) => reader.next(),
-            Reader::Protobuf(reader) => reader.next(),
+        match &mut self.custom {
+            Some(custom) => custom.next(&mut self.reader),
+            None => self.reader.next(),
         }
     }
 
     /// The labels of the series just read, name included; `le` and `quantile` in canonical form.
     pub fn labels(&self, labels: &mut Builder) {
         labels.clear();
-        match &self.0 {
-            Reader::Text(reader) => reader.labels(labels),
-            Reader::OpenMetrics(reader) => reader.labels(labels),
-            Reader::Protobuf(reader) => reader.labels(labels),
+        if !self.custom.as_ref().is_some_and(|custom| custom.labels(labels)) {
+            self.reader.labels(labels);
         }
     }
 
@@ -187,20 +215,84 @@ impl<'a> Parser<'a> {
 
     /// Appends all exemplars of the series just read. Those of a native histogram have a time; others are left out.
     pub fn exemplars(&self, out: &mut Vec<Exemplar>) {
-        match &self.0 {
-            Reader::Text(_) => {}
-            Reader::OpenMetrics(reader) => out.extend(reader.exemplar()),
-            Reader::Protobuf(reader) => reader.exemplars(out),
+        match self.custom.as_ref().and_then(|custom| custom.exemplars()) {
+            Some(exemplars) => out.extend(exemplars),
+            None => self.reader.exemplars(out),
         }
     }
 
     /// When the counter behind the series just read started, in milliseconds. In OpenMetrics only with
     /// [`Options::start_timestamps`].
     pub fn start(&self) -> Option<i64> {
-        match &self.0 {
-            Reader::Text(_) => None,
-            Reader::OpenMetrics(reader) => reader.start(),
-            Reader::Protobuf(reader) => reader.start(),
+        self.custom.as_ref().and_then(|custom| custom.start()).unwrap_or_else(|| self.reader.start())
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        let entry = self.source.next()?;
+        if let Some(about) = &mut self.about {
+            match &entry {
+                Some(Entry::Type { kind, .. }) => about.kind = *kind,
+                Some(Entry::Unit { unit, .. }) => unit.as_ref().clone_into(&mut about.unit),
+                // A protobuf family begins with its HELP; a line of text says nothing of what other lines said.
+                Some(Entry::Help { .. }) if matches!(self.source, Source::Protobuf(_)) => about.unit.clear(),
+                _ => {}
+            }
+        }
+        Ok(entry)
+    }
+
+    fn labels(&self, labels: &mut Builder) {
+        self.source.labels(labels);
+        let Some(about) = &self.about else { return };
+        if about.kind != MetricType::Unknown {
+            labels.set("__type__", about.kind.as_str());
+        }
+        if !about.unit.is_empty() {
+            labels.set("__unit__", &about.unit);
+        }
+    }
+
+    fn exemplars(&self, out: &mut Vec<Exemplar>) {
+        self.source.exemplars(out);
+    }
+
+    fn start(&self) -> Option<i64> {
+        self.source.start()
+    }
+}
+
+impl<'a> Source<'a> {
+    fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        match self {
+            Self::Text(reader) => reader.next(),
+            Self::OpenMetrics(reader) => reader.next(),
+            Self::Protobuf(reader) => reader.next(),
+        }
+    }
+
+    fn labels(&self, labels: &mut Builder) {
+        match self {
+            Self::Text(reader) => reader.labels(labels),
+            Self::OpenMetrics(reader) => reader.labels(labels),
+            Self::Protobuf(reader) => reader.labels(labels),
+        }
+    }
+
+    fn exemplars(&self, out: &mut Vec<Exemplar>) {
+        match self {
+            Self::Text(_) => {}
+            Self::OpenMetrics(reader) => out.extend(reader.exemplar()),
+            Self::Protobuf(reader) => reader.exemplars(out),
+        }
+    }
+
+    fn start(&self) -> Option<i64> {
+        match self {
+            Self::Text(_) => None,
+            Self::OpenMetrics(reader) => reader.start(),
+            Self::Protobuf(reader) => reader.start(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod prototext;
 use crate::{
     Escaping, Family, Format, Histogram, Metric, MetricValue,
     escape::{label_name, metric_name},
+    scrape::custom::CUSTOM_BOUNDS,
     text::escape,
     write_float, write_openmetrics_float,
 };
@@ -80,9 +81,6 @@ fn custom_buckets(histogram: &Histogram) -> Vec<(f64, f64)> {
     native.custom_bounds.iter().zip(own).map(add).collect()
 }
 
-/// The schema of histograms with custom bounds, which no exposition format carries.
-const CUSTOM_BOUNDS: i32 = -53;
-
 struct Text<'a> {
     openmetrics: bool,
     escaping: Escaping,
@@ -102,6 +100,8 @@ enum Number {
 #[derive(Clone, Copy)]
 struct Part<'a> {
     name: &'a str,
+    /// The name needs no quotes. Asked once a family.
+    bare: bool,
     metric: &'a Metric,
     suffix: &'static str,
     bound: Option<(&'static str, f64)>,
@@ -127,8 +127,10 @@ impl Text<'_> {
             escape(&family.unit, true, self.out);
             self.out.push(b'\n');
         }
+        let bare = is_legacy_metric_name(&name);
         for metric in &family.metrics {
-            self.metric(&name, &head, family.kind, metric);
+            let part = Part { name: &name, bare, metric, suffix: "", bound: None };
+            self.metric(part, &head, family.kind);
         }
     }
 
@@ -165,10 +167,9 @@ impl Text<'_> {
         self.out.push(b' ');
     }
 
-    fn metric(&mut self, name: &str, head: &str, kind: MetricType, metric: &Metric) {
-        let part = Part { name, metric, suffix: "", bound: None };
+    fn metric(&mut self, part: Part<'_>, head: &str, kind: MetricType) {
         let mut started = None;
-        match &metric.value {
+        match &part.metric.value {
             MetricValue::Counter { value, exemplar, start } => {
                 self.sample(part, Number::Float(*value), exemplar.as_ref());
                 started = *start;
@@ -224,8 +225,7 @@ impl Text<'_> {
     }
 
     fn sample(&mut self, part: Part<'_>, number: Number, exemplar: Option<&Exemplar>) {
-        let Part { name, metric, suffix, bound } = part;
-        let bare = is_legacy_metric_name(name);
+        let Part { name, bare, metric, suffix, bound } = part;
         let mut open = false;
         if bare {
             self.out.extend_from_slice(name.as_bytes());

@@ -6,7 +6,7 @@
 //! - Its atomics are the instruments: [`Counter`] and [`Gauge`] wrap its own.
 //! - Its collectors and registries can be hosted ([`Registry::host`]), so that code written for it is scraped with the
 //!   rest. Their output is taken through its only open door, the OpenMetrics text: `DescriptorEncoder` and
-//!   `MetricEncoder` are closed over its two encoders, a third cannot be plugged in.
+//!   `MetricEncoder` are closed over its own encoders, another cannot be plugged in.
 //! - Its `Family` is not used: its series cannot be listed but by encoding, and come in hash order; upstream's come
 //!   sorted.
 //! - Its `Histogram` is not used: buckets cannot be read but by encoding, sum and count only in tests.

@@ -20,7 +20,7 @@ pub(crate) enum Accept {
 impl Accept {
     /// Compiles an expression, which has to be one for whole texts.
     pub(crate) fn new(expression: &Expression) -> Result<Self, re2::Error> {
-        let engine = |required| Ok(Self::Engine { required, regex: expression.compile()? });
+        let engine = |required| Ok(Self::Engine { required, regex: expression.compile_without_groups()? });
         Ok(match expression.shape() {
             Shape::Anything => Self::Anything,
             Shape::NonEmpty => Self::NonEmpty,

@@ -26,7 +26,7 @@ impl Labels {
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut builder = Builder::default();
         for (name, value) in pairs {
-            builder.set(name.as_ref(), value.as_ref());
+            builder.push(name.as_ref(), value.as_ref());
         }
         builder.build()
     }
@@ -193,6 +193,13 @@ impl Builder {
         self
     }
 
+    /// Adds a label without looking for one of that name, so that many cost no more than they weigh. Of a repeated name
+    /// the last one stays once the set is built; until then [`Self::get`] and [`Self::set`] see the first.
+    pub fn push(&mut self, name: &str, value: &str) -> &mut Self {
+        self.pairs.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Removes a label.
     pub fn del(&mut self, name: &str) -> &mut Self {
         self.pairs.retain(|(have, _)| have != name);
@@ -211,7 +218,7 @@ impl Builder {
     }
 
     /// The pairs as they stand, unordered.
-    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
@@ -223,13 +230,31 @@ impl Builder {
 
     /// The finished set. Names or values of 256 MiB and more are cut at a character boundary.
     pub fn build(&mut self) -> Labels {
+        self.settle();
         self.pairs.retain(|(_, value)| !value.is_empty());
-        self.build_with_empty()
+        self.packed()
     }
 
     /// The finished set with its labels of empty value, which client libraries keep and show. Never for a series.
     pub fn build_with_empty(&mut self) -> Labels {
-        self.pairs.sort_unstable();
+        self.settle();
+        self.packed()
+    }
+
+    /// Sorts by name and drops all but the last of a repeated one.
+    fn settle(&mut self) {
+        self.pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        self.pairs.dedup_by(|later, first| {
+            let same = later.0 == first.0;
+            if same {
+                // The earlier one is dropped in the later one's place.
+                std::mem::swap(later, first);
+            }
+            same
+        });
+    }
+
+    fn packed(&self) -> Labels {
         let mut packed = String::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
         for (name, value) in &self.pairs {
             pack(&mut packed, name);
@@ -277,6 +302,14 @@ mod tests {
         let labels = Labels::from_pairs([("b", "2"), ("a", "0"), ("gone", ""), ("a", "1")]);
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
         assert_eq!((labels.get("b"), labels.get("gone"), labels.len()), (Some("2"), None, 2));
+    }
+
+    #[test]
+    fn pushed_labels_are_sorted_and_unique_once_built() {
+        let mut builder = Builder::default();
+        builder.push("b", "1").push("a", "2").push("b", "3").push("c", "").push("b", "4");
+        assert_eq!(builder.build_with_empty().iter().collect::<Vec<_>>(), [("a", "2"), ("b", "4"), ("c", "")]);
+        assert_eq!(builder.push("b", "").build().iter().collect::<Vec<_>>(), [("a", "2")]);
     }
 
     #[test]

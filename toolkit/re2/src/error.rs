@@ -1,4 +1,6 @@
 //! Why a pattern is refused: Go's codes with the fragment Go shows, in its words, because users search for them.
+//!
+//! Go's `invalid UTF-8` is left out because a `&str` cannot have it, `invalid character class` because Go never uses it.
 
 use std::fmt;
 

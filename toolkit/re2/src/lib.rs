@@ -24,7 +24,7 @@ pub use error::{Error, ErrorCode};
 pub use expand::Template;
 pub use shape::{AnyCase, Sequence, Shape};
 
-use regex_automata::{Anchored, Input, meta, util::captures};
+use regex_automata::{Anchored, Input, meta, nfa::thompson::WhichCaptures, util::captures};
 use regex_syntax::hir::Hir;
 use std::sync::Arc;
 
@@ -94,23 +94,34 @@ impl Expression {
     /// # Errors
     /// [`ErrorCode::Large`] when it would hold more than 32 MiB, or less with many groups.
     pub fn compile(&self) -> Result<Regex, Error> {
-        let engine = if self.parsed.height <= SHALLOW { self.build() } else { self.build_deep() };
-        let engine = engine.ok_or_else(|| Error::new(ErrorCode::Large, &self.pattern))?;
-        let names = self.parsed.names.iter().cloned().collect();
-        Ok(Regex { pattern: self.pattern.clone(), engine, names, whole: self.whole })
+        self.finish(&self.parsed.names, WhichCaptures::All)
     }
 
-    fn build(&self) -> Option<meta::Regex> {
-        let slots = 2 * self.parsed.names.len();
-        let config = meta::Config::new().nfa_size_limit(Some(PROGRAM_BYTES_MAX.min(PROGRAM_SLOT_BYTES_MAX / slots)));
+    /// Makes a smaller and quicker program that knows no group but the whole match.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Large`] when it would hold more than 32 MiB.
+    pub fn compile_without_groups(&self) -> Result<Regex, Error> {
+        self.finish(&[None], WhichCaptures::Implicit)
+    }
+
+    fn finish(&self, names: &[Option<Box<str>>], groups: WhichCaptures) -> Result<Regex, Error> {
+        let bytes = PROGRAM_BYTES_MAX.min(PROGRAM_SLOT_BYTES_MAX / (2 * names.len()));
+        let config = meta::Config::new().nfa_size_limit(Some(bytes)).which_captures(groups);
+        let engine = if self.parsed.height <= SHALLOW { self.build(config) } else { self.build_deep(config) };
+        let engine = engine.ok_or_else(|| Error::new(ErrorCode::Large, &self.pattern))?;
+        Ok(Regex { pattern: self.pattern.clone(), engine, names: names.into(), whole: self.whole })
+    }
+
+    fn build(&self, config: meta::Config) -> Option<meta::Regex> {
         meta::Builder::new().configure(config).build_from_hir(&self.hir()).ok()
     }
 
     /// The engine's compiler descends the tree with frames of some kilobytes; who calls may have little stack left.
-    fn build_deep(&self) -> Option<meta::Regex> {
+    fn build_deep(&self, config: meta::Config) -> Option<meta::Regex> {
         std::thread::scope(|scope| {
             let compiler = std::thread::Builder::new().name("re2-compile".into()).stack_size(DEEP_STACK_BYTES);
-            compiler.spawn_scoped(scope, || self.build()).ok()?.join().ok()?
+            compiler.spawn_scoped(scope, || self.build(config)).ok()?.join().ok()?
         })
     }
 }

@@ -77,6 +77,17 @@ impl Sequence {
         skip(text, last.0).is_some_and(|rest| rest.ends_with(&last.1))
     }
 
+    /// Puts a text behind everything so far.
+    fn append(&mut self, text: &str) {
+        self.rest.last_mut().map_or(&mut self.prefix, |(_, last)| last).push_str(text);
+    }
+
+    fn with(&self, text: &str) -> Self {
+        let mut longer = self.clone();
+        longer.append(text);
+        longer
+    }
+
     fn is_void(&self) -> bool {
         self.prefix.is_empty() && self.rest.iter().all(|(gap, text)| *gap == 0 && text.is_empty())
     }
@@ -136,7 +147,7 @@ pub(crate) fn of(node: &Node) -> Shape {
     }
     let mut pieces = Pieces::default();
     pieces.add(core, true, true);
-    shape(pieces.0)
+    shape(pieces.all)
 }
 
 /// What is left without groups and without anchors that say nothing.
@@ -170,7 +181,7 @@ fn alternation(subs: &[Node]) -> Option<Shape> {
     for sub in subs {
         let mut pieces = Pieces::default();
         pieces.add(sub, true, true);
-        match shape(pieces.0) {
+        match shape(pieces.all) {
             Shape::Anything => return Some(Shape::Anything),
             Shape::NonEmpty => sequences.push(Sequence { prefix: String::new(), rest: vec![(1, String::new())] }),
             Shape::Literals(more) => literals.extend(more),
@@ -222,17 +233,14 @@ fn sequences(pieces: &[Piece]) -> Option<Vec<Sequence>> {
                 if pieces.len() > 1 && all.len() * texts.len() > SEQUENCES_MAX {
                     return None;
                 }
-                all = all.iter().flat_map(|one| texts.iter().map(|text| extended(one, text))).collect();
+                match texts.as_slice() {
+                    [text] => all.iter_mut().for_each(|one| one.append(text)),
+                    texts => all = all.iter().flat_map(|one| texts.iter().map(|text| one.with(text))).collect(),
+                }
             }
         }
     }
     Some(all)
-}
-
-fn extended(sequence: &Sequence, text: &str) -> Sequence {
-    let mut longer = sequence.clone();
-    longer.rest.last_mut().map_or(&mut longer.prefix, |(_, last)| last).push_str(text);
-    longer
 }
 
 /// What every match has: the common start of the first piece, single texts in between, the common end of the last.
@@ -247,7 +255,7 @@ fn required(pieces: &[Piece]) -> Shape {
                     sequence.rest.push((0, String::new()));
                 }
             }
-            Piece::Texts(texts) if texts.len() == 1 => sequence = extended(&sequence, &texts[0]),
+            Piece::Texts(texts) if texts.len() == 1 => sequence.append(&texts[0]),
             Piece::Texts(texts) => {
                 sequence.rest.push((0, if at == last { common_suffix(texts).to_owned() } else { String::new() }));
             }
@@ -283,7 +291,11 @@ fn common_suffix(texts: &[String]) -> &str {
 
 /// Pieces under construction; neighbours of one kind are joined where that stays small.
 #[derive(Default)]
-struct Pieces(Vec<Piece>);
+struct Pieces {
+    all: Vec<Piece>,
+    /// Whether a piece is unknown. Then sets behind it say nothing that would be worth multiplying them.
+    loose: bool,
+}
 
 impl Pieces {
     /// Adds a node; `start` and `end` say whether it touches the edges of the text.
@@ -294,34 +306,39 @@ impl Pieces {
                 let tail = subs.iter().rev().take_while(|sub| is_end(sub)).count();
                 let last = subs.len() - tail;
                 for (at, sub) in subs.iter().enumerate() {
-                    self.add(sub, start && (at == 0 || self.0.is_empty()), end && at + 1 >= last);
+                    self.add(sub, start && (at == 0 || self.all.is_empty()), end && at + 1 >= last);
                 }
             }
-            node if start && self.0.is_empty() && is_start(node) || end && is_end(node) => {}
+            node if start && self.all.is_empty() && is_start(node) || end && is_end(node) => {}
             Node::Repeat { min, max: None, sub, .. } if is_any(sub) => self.gap(*min as usize),
             node => match texts(node) {
                 Some(texts) => self.texts(texts),
-                None => self.0.push(Piece::Unknown),
+                None => self.unknown(),
             },
         }
     }
 
     fn gap(&mut self, least: usize) {
-        match self.0.last_mut() {
+        match self.all.last_mut() {
             Some(Piece::Gap(gap)) => *gap += least,
-            _ => self.0.push(Piece::Gap(least)),
+            _ => self.all.push(Piece::Gap(least)),
         }
     }
 
     fn texts(&mut self, more: Vec<String>) {
-        match self.0.last_mut() {
-            Some(Piece::Texts(have)) => {
-                if !multiply(have, &more) {
-                    self.0.extend([Piece::Unknown, Piece::Texts(more)]);
-                }
+        if let Some(Piece::Texts(have)) = self.all.last_mut() {
+            let small = !self.loose || have.len() == 1 && more.len() == 1;
+            if small && multiply(have, &more) {
+                return;
             }
-            _ => self.0.push(Piece::Texts(more)),
+            self.unknown();
         }
+        self.all.push(Piece::Texts(more));
+    }
+
+    fn unknown(&mut self) {
+        self.loose = true;
+        self.all.push(Piece::Unknown);
     }
 }
 

@@ -165,6 +165,70 @@ fn what_is_large_is_refused() {
     assert!(Regex::new(r"[^a]{1000}(.{0,1000}x)?").is_ok());
 }
 
+#[test]
+fn a_program_without_groups_matches_the_same() {
+    let expression = Expression::parse("(a+)(b)?").expect("valid");
+    let (all, one) = (expression.compile().expect("small"), expression.compile_without_groups().expect("small"));
+    let (all, one) = (all.captures("xaab").expect("a match"), one.captures("xaab").expect("a match"));
+    assert_eq!((all.get(0), all.get(1)), (Some("aab"), Some("aa")));
+    assert_eq!((one.get(0), one.get(1)), (Some("aab"), None));
+}
+
+/// Each of these takes a moment, or hours when something looks at everything again for every character.
+#[test]
+fn long_patterns_take_no_longer_than_they_are() {
+    let units = [
+        "a",
+        ".*a",
+        ".*ab.+",
+        "(a)",
+        "(a)(b|c)",
+        "[ab]",
+        "[[:",
+        "[[:alpha:]",
+        "{",
+        "{1",
+        "{1,",
+        "a{2}",
+        "$",
+        "^",
+        "^$",
+        "|",
+        "a|",
+        "ab|",
+        "a.*|",
+        "\\Q",
+        "\\Qa\\E",
+        "(?i)k",
+        "(?i:é)",
+        "(?:",
+        "(?",
+        "[",
+        "[a",
+        "(?P<n>a)",
+        "(?<n>",
+        "\\",
+        "\\x{",
+        "a?",
+        "(a|)",
+        "(?i)[a-z]",
+        "\n",
+        "é",
+        "\\b",
+        "\\d",
+        "(?s)(?-s)",
+    ];
+    for unit in units {
+        for tail in ["", ")", "]", "a"] {
+            let pattern = unit.repeat(6_000) + tail;
+            if let Ok(expression) = Expression::matcher(&pattern) {
+                expression.shape();
+            }
+            let _ = Expression::anchored(&pattern);
+        }
+    }
+}
+
 /// Bits of patterns, whole ones and broken ones.
 const BITS: &[&str] = &[
     "a",
@@ -227,7 +291,7 @@ fn random(rng: &mut Rng, bits: &[&str], most: usize) -> String {
 fn no_pattern_panics_and_shapes_agree_with_the_engine() {
     let mut rng = Rng::new(0x5eed);
     let mut valid = 0;
-    for _ in 0..6_000 {
+    for _ in 0..3_000 {
         let pattern = random(&mut rng, BITS, 9);
         let (Ok(expression), Ok(_)) = (Expression::matcher(&pattern), Expression::parse(&pattern)) else { continue };
         let Ok(engine) = expression.compile() else { continue };
@@ -238,7 +302,7 @@ fn no_pattern_panics_and_shapes_agree_with_the_engine() {
             agree(&pattern, &shape, &engine, &text);
         }
     }
-    assert!(valid > 2_000, "{valid}");
+    assert!(valid > 1_000, "{valid}");
 }
 
 /// Pieces that matchers of dashboards are made of.
@@ -274,7 +338,7 @@ const COMMON: &[&str] = &[
 fn shapes_agree_on_what_dashboards_send() {
     let mut rng = Rng::new(7);
     let mut decided = 0;
-    for _ in 0..6_000 {
+    for _ in 0..3_000 {
         let pattern = random(&mut rng, COMMON, 7);
         let expression = Expression::matcher(&pattern).expect("valid");
         let engine = expression.compile().expect("small");
@@ -285,7 +349,7 @@ fn shapes_agree_on_what_dashboards_send() {
             agree(&pattern, &shape, &engine, &text);
         }
     }
-    assert!(decided > 3_000, "{decided}");
+    assert!(decided > 1_500, "{decided}");
 }
 
 fn agree(pattern: &str, shape: &Shape, engine: &Regex, text: &str) {

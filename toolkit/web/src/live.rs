@@ -289,6 +289,26 @@ mod tests {
         assert!(!gone.is_current());
     }
 
+    /// Kubernetes: `web.yml` leads to `..data/web.yml`, and `..data` to a folder that is swapped.
+    #[test]
+    fn a_settled_link_that_leads_elsewhere_is_a_change() {
+        let folder = Folder::new("");
+        let link = |to: &str, name: &str| {
+            std::os::unix::fs::symlink(to, folder.path("next")).expect("a link");
+            folder.disk.rename("next", name).expect("swapped");
+        };
+        for version in ["v1", "v2"] {
+            folder.disk.create_dir(version).expect("a folder");
+            folder.put(&format!("{version}/web.yml"), "");
+        }
+        link("v1", "..data");
+        link("..data/web.yml", "web.yml");
+        let page = Page::read(&folder.path("web.yml"), None, Some(later()));
+        assert!(page.is_current());
+        link("v2", "..data");
+        assert!(!page.is_current());
+    }
+
     /// Sessions are resumed within one configuration, so a touched file must not make another.
     #[test]
     fn a_touched_certificate_keeps_its_sessions_and_a_new_one_does_not() {

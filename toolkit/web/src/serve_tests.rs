@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Listeners,
-    testing::{GET, LAST_GET, Served, ask, hello, one, rest, send},
+    testing::{GET, LAST_GET, Served, ask, hello, one, rest, send, soon},
 };
 use axum::{
     body::{Body, Bytes},
@@ -163,7 +163,8 @@ async fn what_outlasts_the_drain_is_cut() {
         served.shutdown.begin();
         assert_eq!(rest(&mut stream).await, "");
     };
-    let (result, ()) = tokio::join!(listeners.serve(Router::new().route("/", get(stuck)), served.options()), client);
+    let router = Router::new().route("/", get(stuck));
+    let (result, ()) = soon(async { tokio::join!(listeners.serve(router, served.options()), client) }).await;
     result.expect("an end");
     assert_eq!(served.value("narthex_http_connections"), 0.0);
 }

@@ -54,7 +54,7 @@ impl Served {
             client(address.expect("a port")).await;
             self.shutdown.begin();
         };
-        let (served, ()) = tokio::join!(listeners.serve(router, self.options()), client);
+        let (served, ()) = soon(async { tokio::join!(listeners.serve(router, self.options()), client) }).await;
         served.expect("an orderly end");
     }
 
@@ -70,10 +70,18 @@ impl Served {
 
     /// Waits until a series has a value.
     pub(crate) async fn until(&self, series: &str, value: f64) {
-        while self.value(series) != value {
-            tokio::task::yield_now().await;
-        }
+        let reached = async {
+            while self.value(series) != value {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(reached).await;
     }
+}
+
+/// Makes of what would hang a failure.
+pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
+    Clock::system().timeout(std::time::Duration::from_secs(60), work).await.expect("done within a minute")
 }
 
 pub(crate) async fn send(address: SocketAddr, request: &[u8]) -> TcpStream {

@@ -282,6 +282,33 @@ async fn client_certificates_are_asked_for_and_checked_by_type() {
     clients.check(&with_pool("VerifyClientCertIfGiven"), "", [true, false, false, false, false, false]).await;
 }
 
+/// What is in the pool is believed for what it is, but not after its time and not for other purposes.
+#[tokio::test]
+async fn certificates_in_the_pool_have_a_time_and_a_purpose() {
+    let made = |change: &dyn Fn(&mut rcgen::CertificateParams)| Arc::new(Identity::new(&["x"], None, change));
+    let identities = [
+        made(&|_| {}),
+        made(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+        made(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]),
+        made(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        made(&|params| params.not_after = rcgen::date_time_ymd(2001, 1, 1)),
+        made(&|params| params.not_before = rcgen::date_time_ymd(4000, 1, 1)),
+    ];
+    let pool: String = identities.iter().map(|identity| identity.pem()).collect();
+    let (folder, server) = folder(", client_auth_type: RequireAndVerifyClientCert, client_ca_file: pool.pem");
+    folder.put("pool.pem", &pool);
+    let mut caller = Caller::of(&server);
+    folder
+        .served()
+        .with(hello(), async |address| {
+            for (i, identity) in identities.iter().enumerate() {
+                caller.identity = Some(identity.clone());
+                assert_eq!(caller.ask(address).await.ends_with("hello"), i < 3, "identity {i}");
+            }
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn client_names_are_checked_after_the_certificate() {
     let clients = Clients::new();

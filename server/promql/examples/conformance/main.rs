@@ -261,7 +261,7 @@ fn pinned(query: &str, expr: &Expr, at: i64) -> Option<String> {
     ];
     fn walk(expr: &Expr, ends: &mut Vec<usize>) -> bool {
         match &expr.node {
-            Node::Number(_) | Node::Text(_) => true,
+            Node::Number(..) | Node::Text(_) => true,
             Node::Paren(inner) => walk(inner, ends),
             Node::Unary { body, .. } => walk(body, ends),
             Node::Select(selector) => {

@@ -4,7 +4,7 @@ use crate::{
     expr::Op,
     histogram::{Hint, Histogram, Incompatible},
     notes::{Note, Notes, Operation},
-    table::{Cell, Value},
+    table::{Cell, Row, Value},
 };
 use std::sync::Arc;
 
@@ -131,4 +131,87 @@ fn summed(op: Op, a: &Histogram, b: &Histogram, at: usize, notes: &mut Notes) ->
     }
     sum.compact();
     Outcome::Value(sum.into())
+}
+
+/// Calls a loop with the function of an arithmetic operator, so that it is chosen once a row and not once a cell.
+macro_rules! arithmetic {
+    ($op:expr, $run:ident($($arg:expr),*)) => {
+        match $op {
+            Op::Add => $run($($arg,)* |a, b| a + b),
+            Op::Sub => $run($($arg,)* |a, b| a - b),
+            Op::Mul => $run($($arg,)* |a, b| a * b),
+            Op::Div => $run($($arg,)* |a, b| a / b),
+            Op::Mod => $run($($arg,)* |a, b| a % b),
+            Op::Pow => $run($($arg,)* f64::powf),
+            Op::Atan2 => $run($($arg,)* f64::atan2),
+            _ => return false,
+        }
+    };
+}
+
+/// The same for comparisons.
+macro_rules! comparison {
+    ($op:expr, $run:ident($($arg:expr),*)) => {
+        match $op {
+            Op::Equal => $run($($arg,)* |a, b| a == b),
+            Op::NotEqual => $run($($arg,)* |a, b| a != b),
+            Op::Less => $run($($arg,)* |a, b| a < b),
+            Op::Greater => $run($($arg,)* |a, b| a > b),
+            Op::LessEqual => $run($($arg,)* |a, b| a <= b),
+            Op::GreaterEqual => $run($($arg,)* |a, b| a >= b),
+            _ => return false,
+        }
+    };
+}
+
+/// A row of floats with a scalar; false when the operator is not for floats.
+pub(super) fn scaled(op: Op, row: &mut Row, scalar: &[f64], (bool, swapped): (bool, bool)) -> bool {
+    if op.compares() {
+        comparison!(op, filter_scaled(row, scalar, bool, swapped));
+    } else {
+        arithmetic!(op, apply_scaled(row, scalar, swapped));
+    }
+    true
+}
+
+fn apply_scaled(row: &mut Row, scalar: &[f64], swapped: bool, value: impl Fn(f64, f64) -> f64) {
+    for (cell, scalar) in row.cells.iter_mut().zip(scalar) {
+        *cell = if swapped { value(*scalar, *cell) } else { value(*cell, *scalar) };
+    }
+}
+
+fn filter_scaled(row: &mut Row, scalar: &[f64], bool: bool, swapped: bool, holds: impl Fn(f64, f64) -> bool) {
+    for ((cell, present), scalar) in row.cells.iter_mut().zip(&mut row.present).zip(scalar) {
+        let truth = if swapped { holds(*scalar, *cell) } else { holds(*cell, *scalar) };
+        if bool {
+            *cell = f64::from(u8::from(truth));
+        } else {
+            *present &= truth;
+        }
+    }
+}
+
+/// Two rows of floats into a third, where both are present; false when the operator is not for floats.
+pub(super) fn joined(op: Op, bool: bool, left: &Row, right: &Row, out: &mut Row) -> bool {
+    if op.compares() {
+        comparison!(op, filter_joined(left, right, out, bool));
+    } else {
+        arithmetic!(op, apply_joined(left, right, out));
+    }
+    true
+}
+
+fn apply_joined(left: &Row, right: &Row, out: &mut Row, value: impl Fn(f64, f64) -> f64) {
+    for step in 0..out.cells.len() {
+        out.present[step] = left.present[step] & right.present[step];
+        out.cells[step] = value(left.cells[step], right.cells[step]);
+    }
+}
+
+fn filter_joined(left: &Row, right: &Row, out: &mut Row, bool: bool, holds: impl Fn(f64, f64) -> bool) {
+    for step in 0..out.cells.len() {
+        let truth = holds(left.cells[step], right.cells[step]);
+        out.present[step] = left.present[step] & right.present[step] & (bool | truth);
+        out.cells[step] = if bool { f64::from(u8::from(truth)) } else { left.cells[step] };
+    }
 }

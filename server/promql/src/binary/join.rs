@@ -4,7 +4,7 @@
 //! made once per pair of rows. A step on which one side is empty joins nothing and fails for nothing, unless missing
 //! partners are filled in.
 
-use super::{Ordinals, Outcome, Side, combine, signature};
+use super::{Ordinals, Outcome, Side, combine, element, signature};
 use crate::{
     QueryError,
     eval::Run,
@@ -58,6 +58,9 @@ impl<'r, 's, 'm> Join<'r, 's, 'm> {
 
     /// O((left + right) × steps).
     pub(super) fn run(mut self, left: &[Row], right: &[Row]) -> Done<Vec<Row>> {
+        if self.simple(left, right) {
+            return merged(self.out);
+        }
         let (many, one) = if self.many_left { (left, right) } else { (right, left) };
         // With group_right too, as upstream: the left fill is for the many side.
         let (fill_many, fill_one) = (self.matching.fill_left, self.matching.fill_right);
@@ -95,6 +98,51 @@ impl<'r, 's, 'm> Join<'r, 's, 'm> {
             }
         }
         merged(self.out)
+    }
+
+    /// Joins row by row when no step can be ambiguous: one row at each number of the one side and no two results of
+    /// the same labels, floats alone, nothing filled in. False when that is not so; nothing is joined then.
+    fn simple(&mut self, left: &[Row], right: &[Row]) -> bool {
+        let (many, one) = if self.many_left { (left, right) } else { (right, left) };
+        let floats = left.iter().chain(right).all(|row| row.histograms.is_none());
+        let filled = self.matching.fill_left.is_some() || self.matching.fill_right.is_some();
+        if filled || !floats || !(self.op.compares() || self.op.drops_name()) {
+            return false;
+        }
+        let mut places = vec![NONE; self.ordinals.count];
+        for (index, ordinal) in self.one_ordinals().iter().enumerate() {
+            if std::mem::replace(&mut places[*ordinal], index) != NONE {
+                return false;
+            }
+        }
+        let mut taken = vec![false; self.ordinals.count];
+        let mut results = Vec::with_capacity(many.len());
+        for (index, row) in many.iter().enumerate() {
+            let ordinal = self.many_ordinals()[index];
+            let Some(partner) = one.get(places[ordinal]) else { continue };
+            if std::mem::replace(&mut taken[ordinal], true) && self.matching.group.is_none() {
+                return self.forget();
+            }
+            let pair = Pair { many: Some((index, row)), one: Some((places[ordinal], partner)), ordinal };
+            let place = self.result(&pair);
+            // A result that is not the first of its labels.
+            if self.known.len() != self.out.len() {
+                return self.forget();
+            }
+            results.push((place, row, partner));
+        }
+        results.into_iter().all(|(place, row, partner)| {
+            let sides = if self.many_left { (row, partner) } else { (partner, row) };
+            element::joined(self.op, self.bool, sides.0, sides.1, &mut self.out[place])
+        })
+    }
+
+    fn forget(&mut self) -> bool {
+        self.out.clear();
+        self.pairs.clear();
+        self.identities.clear();
+        self.known.clear();
+        false
     }
 
     fn many_ordinals(&self) -> &[usize] {

@@ -2,6 +2,7 @@
 
 use super::{
     Function,
+    column::Layout,
     rate::restarted,
     window::{Result, Window},
 };
@@ -9,17 +10,18 @@ use crate::{
     expr::Extension,
     histogram::{Hint, Histogram, Incompatible},
     notes::{Note, Operation},
-    table::{Cell, Value},
+    table::{Cell, Row, Value},
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::window("changes", "How often the value changed.", |window| {
         counted(window, |before, now| match (before.cell, now.cell) {
-            (Cell::Float(a), Cell::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
+            (Cell::Float(a), Cell::Float(b)) => changed(a, b),
             (Cell::Histogram(a), Cell::Histogram(b)) => !a.same(b),
             _ => true,
         })
-    }),
+    })
+    .short(|layout, values, _, row| short(layout, values, row, changed)),
     Function::window("resets", "How often a counter restarted.", |window| {
         counted(window, |before, now| {
             let by_start = restarted((before.start, before.at), (now.start, now.at));
@@ -29,7 +31,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 _ => true,
             }
         })
-    }),
+    })
+    .short(|layout, values, _, row| short(layout, values, row, |a, b| b < a)),
     Function::window("irate", "How much a counter grows per second, by the last two samples.", |window| {
         newest(window, true)
     }),
@@ -37,6 +40,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
         newest(window, false)
     }),
 ];
+
+fn changed(a: f64, b: f64) -> bool {
+    a != b && !(a.is_nan() && b.is_nan())
+}
+
+/// Counts the neighbours that differ in every window of a column of floats.
+fn short(layout: &Layout, values: &[f64], row: &mut Row, differs: impl Fn(f64, f64) -> bool) -> bool {
+    layout.each(values, row, |values, _| values.windows(2).filter(|pair| differs(pair[0], pair[1])).count() as f64);
+    true
+}
 
 #[derive(Clone, Copy)]
 struct Sample<'a> {

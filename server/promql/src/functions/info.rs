@@ -91,7 +91,7 @@ fn identity(labels: &Labels) -> Labels {
 fn when(expr: &Expr) -> When {
     fn first<'a>(expr: &'a Expr, path: &mut Vec<&'a When>) -> bool {
         match &expr.node {
-            Node::Number(_) | Node::Text(_) => false,
+            Node::Number(..) | Node::Text(_) => false,
             Node::Paren(inner) => first(inner, path),
             Node::Unary { body, .. } | Node::Aggregate { body, .. } => first(body, path),
             Node::Select(selector) => {
@@ -126,7 +126,8 @@ fn infos(run: &mut Run<'_>, wanted: &Wanted, base: &[Row], when: When) -> Done<H
         return Ok(found);
     }
     let matchers = wanted.names.iter().chain(&wanted.data).cloned().collect();
-    let selector = Selector { matchers, when, range: None, extension: Extension::None, statistics: false };
+    let selector =
+        Selector { matchers, when, range: None, extension: Extension::None, statistics: false, named: false };
     if run.instant(&selector, 0, Want::Value)?.iter().any(|row| row.histograms.is_some()) {
         return Err(QueryError::Execution("info sample should be float".to_owned()));
     }

@@ -2,6 +2,7 @@
 
 use super::{
     Function,
+    column::Layout,
     window::{self, Kernel, Result, Window},
 };
 use crate::{
@@ -9,37 +10,41 @@ use crate::{
     histogram::Total,
     kernel::{Mean, add, quantile, sum},
     notes::{Note, Operation},
-    table::Value,
+    table::{Row, Value},
 };
 use std::sync::Arc;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::window("sum_over_time", "The sum of the samples.", |window| {
         totalled(window, false, |window| sum(window.values))
-    }),
+    })
+    .short(|layout, values, _, row| plain(layout, values, row, sum)),
     Function::window("avg_over_time", "The mean of the samples.", |window| {
-        totalled(window, true, |window| {
-            let mut mean = Mean::new(window.values[0]);
-            window.values[1..].iter().for_each(|value| mean.push(*value));
-            mean.value()
-        })
-    }),
+        totalled(window, true, |window| mean(window.values))
+    })
+    .short(|layout, values, _, row| plain(layout, values, row, mean)),
     Function::window("count_over_time", "The number of samples.", |window| {
         Ok(Some(Value::Float((window.values.len() + window.histograms.len()) as f64)))
-    }),
-    Function::window("present_over_time", "1 where there is a sample.", |_| Ok(Some(Value::Float(1.0)))),
+    })
+    .short(|layout, values, _, row| plain(layout, values, row, |values| values.len() as f64)),
+    Function::window("present_over_time", "1 where there is a sample.", |_| Ok(Some(Value::Float(1.0))))
+        .short(|layout, values, _, row| plain(layout, values, row, |_| 1.0)),
     Function::window("min_over_time", "The least float.", |window| {
         reduced(window, |window| extreme(window.values, |a, b| a < b).1)
-    }),
+    })
+    .short(|layout, values, _, row| plain(layout, values, row, |values| extreme(values, |a, b| a < b).1)),
     Function::window("max_over_time", "The greatest float.", |window| {
         reduced(window, |window| extreme(window.values, |a, b| a > b).1)
-    }),
+    })
+    .short(|layout, values, _, row| plain(layout, values, row, |values| extreme(values, |a, b| a > b).1)),
     Function::window("stddev_over_time", "The standard deviation of the floats.", |window| {
         reduced(window, |window| variance(window.values).sqrt())
-    }),
+    })
+    .short(|layout, values, _, row| plain(layout, values, row, |values| variance(values).sqrt())),
     Function::window("stdvar_over_time", "The variance of the floats.", |window| {
         reduced(window, |window| variance(window.values))
-    }),
+    })
+    .short(|layout, values, _, row| plain(layout, values, row, variance)),
     Function::window("quantile_over_time", "The quantile of the floats.", |window| {
         let q = window.args[0];
         if !window.values.is_empty() && !(0.0..=1.0).contains(&q) {
@@ -47,13 +52,24 @@ pub(super) const FUNCTIONS: &[Function] = &[
         }
         reduced(window, |window| quantile(q, &mut window.values.to_vec()))
     })
-    .taking(&[Scalar, Matrix]),
+    .taking(&[Scalar, Matrix])
+    .short(|layout, values, args, row| {
+        let q = &args[0];
+        // What is out of range must be reported, which the kernel does.
+        let fits = q.iter().all(|q| (0.0..=1.0).contains(q));
+        if fits {
+            layout.each_sorted(values, row, |values, step| quantile(q[step], values));
+        }
+        fits
+    }),
     Function::window("mad_over_time", "The median distance of the floats from their median.", |window| {
         reduced(window, |window| deviation(window.values))
     })
     .experimental(),
-    keeping("last_over_time", "The newest sample.", |window| Ok(end_of(window, true))),
-    keeping("first_over_time", "The oldest sample.", |window| Ok(end_of(window, false))),
+    keeping("last_over_time", "The newest sample.", |window| Ok(end_of(window, true)))
+        .short(|layout, values, _, row| plain(layout, values, row, |values| values[values.len() - 1])),
+    keeping("first_over_time", "The oldest sample.", |window| Ok(end_of(window, false)))
+        .short(|layout, values, _, row| plain(layout, values, row, |values| values[0])),
     Function::window("ts_of_min_over_time", "When the last of the least floats was taken, in seconds.", |window| {
         reduced(window, |window| seconds(window.times[extreme(window.values, |a, b| a <= b).0]))
     })
@@ -75,7 +91,19 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 const fn keeping(name: &'static str, doc: &'static str, run: fn(&mut Window<'_>) -> window::Result) -> Function {
-    Function::new(name, &[Matrix], Vector, doc, super::Kernel::Window(Kernel { run, keeps_name: true }))
+    Function::new(name, &[Matrix], Vector, doc, super::Kernel::Window(Kernel { run, keeps_name: true, shortcut: None }))
+}
+
+/// A shortcut that applies to every window.
+fn plain(layout: &Layout, values: &[f64], row: &mut Row, kernel: impl Fn(&[f64]) -> f64) -> bool {
+    layout.each(values, row, |values, _| kernel(values));
+    true
+}
+
+fn mean(values: &[f64]) -> f64 {
+    let mut mean = Mean::new(values[0]);
+    values[1..].iter().for_each(|value| mean.push(*value));
+    mean.value()
 }
 
 fn seconds(ms: i64) -> f64 {

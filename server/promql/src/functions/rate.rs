@@ -5,19 +5,26 @@
 //! the values at their ends from beyond them instead. A counter that restarted counts from zero again; a start
 //! timestamp tells of a restart that the values hide.
 
-use super::{Function, window::Result, window::Window};
+use super::{
+    Function,
+    column::Layout,
+    window::{Result, Window},
+};
 use crate::{
     expr::Extension,
     histogram::{Hint, Histogram, Incompatible},
     notes::{Note, Operation},
-    table::Value,
+    table::{Row, Value},
 };
 use std::sync::Arc;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::window("rate", "How much a counter grows per second.", |window| grown(window, true, true)),
-    Function::window("increase", "How much a counter grows.", |window| grown(window, true, false)),
-    Function::window("delta", "How much a gauge changes.", |window| grown(window, false, false)),
+    Function::window("rate", "How much a counter grows per second.", |window| grown(window, true, true))
+        .short(|layout, values, _, row| short(layout, values, row, true, true)),
+    Function::window("increase", "How much a counter grows.", |window| grown(window, true, false))
+        .short(|layout, values, _, row| short(layout, values, row, true, false)),
+    Function::window("delta", "How much a gauge changes.", |window| grown(window, false, false))
+        .short(|layout, values, _, row| short(layout, values, row, false, false)),
 ];
 
 type Sample = (i64, Arc<Histogram>);
@@ -72,6 +79,44 @@ fn grown(window: &mut Window<'_>, counter: bool, per_second: bool) -> Result {
     let start =
         starts.first().copied().filter(|start| counter && *start != 0 && *start > window.start && *start < first);
     extrapolated(window, growth, Span { first, last, n, start }, counter, per_second)
+}
+
+/// All windows of a column of floats: `grown` with everything that depends on time alone known beforehand.
+fn short(layout: &mut Layout, values: &[f64], row: &mut Row, counter: bool, per_second: bool) -> bool {
+    let restarts: Vec<usize> =
+        if counter { (1..values.len()).filter(|at| values[*at] < values[at - 1]).collect() } else { Vec::new() };
+    let range = layout.seconds();
+    let (windows, reaches) = layout.reaches();
+    let mut next = 0;
+    for (step, ((from, to), reach)) in windows.iter().zip(reaches).enumerate() {
+        let (from, to) = (*from as usize, *to as usize);
+        if to < from + 2 {
+            continue;
+        }
+        let first = values[from];
+        let mut growth = values[to - 1] - first;
+        while restarts.get(next).is_some_and(|at| *at <= from) {
+            next += 1;
+        }
+        for at in restarts[next..].iter().take_while(|at| **at < to) {
+            growth += values[at - 1];
+        }
+        let mut to_start = reach.to_start;
+        // The division is needed only when the counter may have been zero inside of the window.
+        if counter && growth > 0.0 && first >= 0.0 && first * reach.sampled <= growth * to_start * (1.0 + 1e-9) {
+            let to_zero = reach.sampled * (first / growth);
+            if to_zero < to_start {
+                to_start = to_zero;
+            }
+        }
+        let mut factor = (reach.sampled + to_start + reach.to_end) / reach.sampled;
+        if per_second {
+            factor /= range;
+        }
+        row.cells[step] = growth * factor;
+        row.present[step] = true;
+    }
+    true
 }
 
 /// What came together between the samples of a window.

@@ -1,6 +1,9 @@
 //! Range functions: a kernel for every window of every series.
 
-use super::CallSite;
+use super::{
+    CallSite,
+    column::{Layout, Shortcut},
+};
 use crate::{
     eval::Run,
     expr::{Extension, Type},
@@ -8,6 +11,7 @@ use crate::{
     notes::{Note, Notes},
     select::{Series, Windows},
     table::{Done, Row, Value, duplicate},
+    worker::{self, Worker},
 };
 use std::{collections::HashSet, sync::Arc};
 
@@ -19,6 +23,8 @@ pub(crate) type Result = Done<Option<Value>>;
 pub(crate) struct Kernel {
     pub(crate) run: fn(&mut Window<'_>) -> Result,
     pub(crate) keeps_name: bool,
+    /// For floats alone.
+    pub(crate) shortcut: Option<Shortcut>,
 }
 
 /// The samples of one window; never empty.
@@ -63,9 +69,25 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Calls a kernel for all windows. O(samples + steps) per series besides the kernel.
+/// Calls a kernel for all windows and collects the rows.
 pub(crate) fn call(run: &mut Run<'_>, site: &CallSite<'_>, kernel: Kernel) -> Done<Vec<Row>> {
     let before = run.mark();
+    let mut rows = Vec::new();
+    stream(run, site, kernel, &mut |_, row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    run.replaced(before, &rows)?;
+    Ok(rows)
+}
+
+/// Calls a kernel for all windows and gives each row away. O(samples + steps) per series besides the kernel.
+pub(crate) fn stream(
+    run: &mut Run<'_>,
+    site: &CallSite<'_>,
+    kernel: Kernel,
+    sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>,
+) -> Done<()> {
     let range = site.args.iter().position(|arg| arg.kind == Type::Matrix).unwrap_or_default();
     let mut scalars = Vec::new();
     let mut found = None;
@@ -76,36 +98,55 @@ pub(crate) fn call(run: &mut Run<'_>, site: &CallSite<'_>, kernel: Kernel) -> Do
             scalars.push(run.scalar(arg)?);
         }
     }
-    let Some((all, windows)) = found else { return Ok(Vec::new()) };
+    let Some((all, windows)) = found else { return Ok(()) };
     let places = (site.place(range), site.place(0));
     let counter = matches!(site.function.name, "rate" | "increase");
-    let mut rows = Vec::with_capacity(all.len());
-    for series in &all {
-        run.alive()?;
-        let mut row = one(run, series, &windows, &scalars, kernel, places)?;
+    let delayed = run.context.features.delayed_name_removal;
+    let mut seen = HashSet::with_capacity(if delayed { 0 } else { all.len() });
+    let make = |worker: &mut Worker<'_>, layout: &mut Option<Layout>, series: &Series| {
+        let mut row = match short(worker, series, &windows, &scalars, kernel, layout)? {
+            Some(row) => row,
+            None => one(worker, series, &windows, &scalars, kernel, places)?,
+        };
         if row.is_empty() {
-            continue;
+            return Ok(None);
         }
         if counter && row.present.contains(&true) {
-            counted(run, series, places.0);
+            counted(worker, series, places.0);
         }
         if !kernel.keeps_name {
-            run.unname(&mut row);
+            worker.unname(&mut row);
         }
-        rows.push(row);
-    }
-    if !run.context.features.delayed_name_removal {
-        let mut seen = HashSet::with_capacity(rows.len());
-        if !rows.iter().all(|row| seen.insert(&row.labels)) {
+        Ok(Some(row))
+    };
+    worker::rows(run, &all, make, &mut |run, row| {
+        if !delayed && !seen.insert(row.labels.clone()) {
             return Err(duplicate());
         }
-    }
-    run.replaced(before, &rows)?;
-    Ok(rows)
+        sink(run, row)
+    })
+}
+
+/// The row of a series by the kernel's shortcut, where there is one for it.
+fn short(
+    run: &Worker<'_>,
+    series: &Series,
+    windows: &Windows,
+    scalars: &[Vec<f64>],
+    kernel: Kernel,
+    layout: &mut Option<Layout>,
+) -> Done<Option<Row>> {
+    let started = run.context.features.start_timestamps && !series.starts.is_empty();
+    let plain = series.histograms.is_empty() && !started && windows.extension == Extension::None;
+    let Some(shortcut) = kernel.shortcut.filter(|_| plain) else { return Ok(None) };
+    let layout = Layout::of(layout, series, windows, &run.grid);
+    run.fits(layout.longest())?;
+    let mut row = Row { unnamed: series.unnamed, ..Row::empty(series.labels.clone(), run.grid.steps) };
+    Ok(shortcut(layout, &series.values, scalars, &mut row).then_some(row))
 }
 
 /// Says so when the name of a series does not look like a counter's.
-fn counted(run: &mut Run<'_>, series: &Series, place: usize) {
+fn counted(run: &mut Worker<'_>, series: &Series, place: usize) {
     let name = series.labels.metric_name();
     if name.is_empty() {
         return;
@@ -121,7 +162,7 @@ fn counted(run: &mut Run<'_>, series: &Series, place: usize) {
 }
 
 fn one(
-    run: &mut Run<'_>,
+    run: &mut Worker<'_>,
     series: &Series,
     windows: &Windows,
     scalars: &[Vec<f64>],

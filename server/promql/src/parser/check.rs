@@ -1,6 +1,6 @@
 //! Type rules of operators, aggregations and calls.
 
-use super::{Parser, Step};
+use super::Parser;
 use crate::{
     expr::{Aggregator, Expr, Extension, Matching, Node, Op, Span, Type},
     functions::Function,
@@ -13,128 +13,126 @@ const SMOOTHED: [&str; 3] = ["delta", "increase", "rate"];
 
 impl Parser<'_> {
     pub(super) fn binary(
-        &self,
+        &mut self,
         at: usize,
         op: Op,
         left: Expr,
         right: Expr,
         bool: bool,
         matching: Matching,
-    ) -> Step<Expr> {
+    ) -> Expr {
         for side in [&left, &right] {
             if !matches!(side.kind, Type::Scalar | Type::Vector) {
-                return self
-                    .fail(side.span.start, "binary expression must contain only scalar and instant vector types");
+                self.late(side.span.start, "binary expression must contain only scalar and instant vector types");
             }
         }
         let scalars = left.kind == Type::Scalar && right.kind == Type::Scalar;
         let vectors = left.kind == Type::Vector && right.kind == Type::Vector;
         let name = op.as_str();
         if bool && !op.compares() {
-            return self.fail(at, "bool modifier can only be used on comparison operators");
+            self.late(at, "bool modifier can only be used on comparison operators");
         }
         if op.compares() && scalars && !bool {
-            return self.fail(at, "comparisons between scalars must use BOOL modifier");
+            self.late(at, "comparisons between scalars must use BOOL modifier");
         }
         if op.is_set() && matching.group.is_some() {
-            return self.fail(at, format!("no grouping allowed for {name:?} operation"));
+            self.late(at, format!("no grouping allowed for {name:?} operation"));
         }
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
         if op.is_set() && fills {
-            return self.fail(at, format!("filling in missing series not allowed for set operators, got {name:?}"));
+            self.late(at, format!("filling in missing series not allowed for set operators, got {name:?}"));
         }
         if op.is_set() && !vectors {
-            return self.fail(at, format!("set operator {name:?} not allowed in binary scalar expression"));
+            self.late(at, format!("set operator {name:?} not allowed in binary scalar expression"));
         }
         if (matching.on || !matching.labels.is_empty() || fills) && !vectors {
-            return self.fail(at, "vector matching only allowed between instant vectors");
+            self.late(at, "vector matching only allowed between instant vectors");
         }
         if let (true, Some((_, include))) = (matching.on, &matching.group)
             && let Some(label) = matching.labels.iter().find(|label| include.contains(label))
         {
-            return self.fail(at, format!("label {label:?} must not occur in ON and GROUP clause at once"));
+            self.late(at, format!("label {label:?} must not occur in ON and GROUP clause at once"));
         }
         let kind = if scalars { Type::Scalar } else { Type::Vector };
         let span = Span { start: left.span.start, end: right.span.end };
         let node = Node::Binary { op, left: Box::new(left), right: Box::new(right), bool, matching };
-        Ok(Expr::new(node, kind, span))
+        Expr::new(node, kind, span)
     }
 
     pub(super) fn aggregate(
-        &self,
+        &mut self,
         start: usize,
         op: Aggregator,
         (without, labels): (bool, Vec<String>),
         mut args: Vec<Expr>,
-    ) -> Step<Expr> {
+    ) -> Expr {
         let span = self.span(start);
         let want = 1 + usize::from(op.parameter().is_some());
         if args.is_empty() {
-            return self.fail(start, "no arguments for aggregate expression provided");
-        }
-        if args.len() != want {
+            self.early(start, "no arguments for aggregate expression provided");
+        } else if args.len() != want {
             let rule = "wrong number of arguments for aggregate expression provided";
-            return self.fail(start, format!("{rule}, expected {want}, got {}", args.len()));
+            self.early(start, format!("{rule}, expected {want}, got {}", args.len()));
         }
         let (body, param) = (args.pop(), args.pop());
-        let Some(body) = body else { return self.fail(start, "no arguments for aggregate expression provided") };
+        // A mistake that is reported stands for the rest.
+        let body = body.unwrap_or_else(|| Expr::new(Node::Number(f64::NAN, false), Type::Vector, span));
         if body.kind != Type::Vector {
             let got = body.kind.as_str();
-            return self
-                .fail(body.span.start, format!("expected type instant vector in aggregation expression, got {got}"));
+            self.late(body.span.start, format!("expected type instant vector in aggregation expression, got {got}"));
         }
         if let (Some(param), Some(want)) = (&param, op.parameter())
             && param.kind != want
         {
             let (want, got) = (want.as_str(), param.kind.as_str());
-            return self.fail(param.span.start, format!("expected type {want} in aggregation parameter, got {got}"));
+            self.late(param.span.start, format!("expected type {want} in aggregation parameter, got {got}"));
         }
         let node = Node::Aggregate { op, param: param.map(Box::new), body: Box::new(body), without, labels };
-        Ok(Expr::new(node, Type::Vector, span))
+        Expr::new(node, Type::Vector, span)
     }
 
-    pub(super) fn checked_call(&self, start: usize, function: &'static Function, args: Vec<Expr>) -> Step<Expr> {
-        let (name, got) = (function.name, args.len());
-        let (min, max) = (function.required, function.max);
+    pub(super) fn counted(&mut self, start: usize, function: &Function, got: usize) {
+        let (name, min, max) = (function.name, function.required, function.max);
         if min == max && got != min {
-            return self.fail(start, format!("expected {min} argument(s) in call to {name:?}, got {got}"));
+            self.late(start, format!("expected {min} argument(s) in call to {name:?}, got {got}"));
+        } else if got < min {
+            self.late(start, format!("expected at least {min} argument(s) in call to {name:?}, got {got}"));
+        } else if got > max {
+            self.late(start, format!("expected at most {max} argument(s) in call to {name:?}, got {got}"));
         }
-        if got < min {
-            return self.fail(start, format!("expected at least {min} argument(s) in call to {name:?}, got {got}"));
-        }
-        if got > max {
-            return self.fail(start, format!("expected at most {max} argument(s) in call to {name:?}, got {got}"));
-        }
+    }
+
+    pub(super) fn checked_call(&mut self, start: usize, function: &'static Function, args: Vec<Expr>) -> Expr {
+        let name = function.name;
         for (place, arg) in args.iter().enumerate() {
-            let want = function.args[place.min(function.args.len() - 1)];
-            if arg.kind != want {
+            let Some(want) = function.args.get(place).or(function.args.last()) else { break };
+            if arg.kind != *want {
                 let (want, got) = (want.as_str(), arg.kind.as_str());
-                return self
-                    .fail(arg.span.start, format!("expected type {want} in call to function {name:?}, got {got}"));
+                self.late(arg.span.start, format!("expected type {want} in call to function {name:?}, got {got}"));
             }
             if let Node::Select(selector) = &arg.bare().node
                 && selector.range.is_some()
             {
-                self.extension(arg, name, selector.extension)?;
+                self.extension(arg, name, selector.extension);
             }
         }
         if name == "info" && args.get(1).is_some_and(|arg| !matches!(arg.node, Node::Select(_))) {
-            return self.fail(args[1].span.start, "expected label selectors only");
+            self.late(args[1].span.start, "expected label selectors only");
         }
         let span = self.span(start);
-        Ok(Expr::new(Node::Call { function, args }, function.gives, span))
+        Expr::new(Node::Call { function, args }, function.gives, span)
     }
 
-    fn extension(&self, arg: &Expr, name: &str, extension: Extension) -> Step<()> {
+    fn extension(&mut self, arg: &Expr, name: &str, extension: Extension) {
         let (word, fit) = match extension {
-            Extension::None => return Ok(()),
+            Extension::None => return,
             Extension::Anchored => ("anchored", &ANCHORED[..]),
             Extension::Smoothed => ("smoothed", &SMOOTHED[..]),
         };
         if fit.contains(&name) {
-            return Ok(());
+            return;
         }
         let fit = fit.join(", ");
-        self.fail(arg.span.start, format!("{word} modifier can only be used with: {fit} - not with {name}"))
+        self.late(arg.span.start, format!("{word} modifier can only be used with: {fit} - not with {name}"));
     }
 }

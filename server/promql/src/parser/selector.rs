@@ -11,23 +11,24 @@ impl Parser<'_> {
     pub(super) fn selector(&mut self, name: Option<(usize, String)>) -> Step<Expr> {
         let start = name.as_ref().map_or(self.at(), |(at, _)| *at);
         let mut matchers = Vec::new();
-        let mut named = name.is_some();
+        let mut named = name.as_ref().map(|(_, name)| name.clone());
         if let Some((at, name)) = &name {
             matchers.push(self.matcher(*at, MatchOp::Equal, METRIC_NAME, name)?);
         }
         if self.take("{") {
             while !self.take("}") {
                 let at = self.at();
-                if let Some(name) = self.quoted_name() {
-                    if named {
-                        return self.fail(start, "metric name must not be set twice");
+                if let Some(quoted) = self.quoted_name() {
+                    if let Some(name) = named.replace(quoted.clone()) {
+                        self.late(start, format!("metric name must not be set twice: {name:?} or {quoted:?}"));
                     }
-                    named = true;
-                    matchers.push(self.matcher(at, MatchOp::Equal, METRIC_NAME, &name)?);
+                    matchers.push(self.matcher(at, MatchOp::Equal, METRIC_NAME, &quoted)?);
                 } else {
                     let matcher = self.label_matcher()?;
-                    if name.is_some() && matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal {
-                        return self.fail(start, "metric name must not be set twice");
+                    let equal = matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal;
+                    if let Some((_, name)) = name.as_ref().filter(|_| equal) {
+                        let other = matcher.value();
+                        self.late(start, format!("metric name must not be set twice: {name:?} or {other:?}"));
                     }
                     matchers.push(matcher);
                 }
@@ -37,10 +38,16 @@ impl Parser<'_> {
             }
         }
         if !self.empty_selectors && matchers.iter().all(Matcher::matches_empty) {
-            return self.fail(start, "vector selector must contain at least one non-empty matcher");
+            self.late(start, "vector selector must contain at least one non-empty matcher");
         }
-        let selector =
-            Selector { matchers, when: When::default(), range: None, extension: Extension::None, statistics: false };
+        let selector = Selector {
+            matchers,
+            when: When::default(),
+            range: None,
+            extension: Extension::None,
+            statistics: false,
+            named: name.is_some(),
+        };
         Ok(Expr::new(Node::Select(selector), Type::Vector, self.span(start)))
     }
 
@@ -104,20 +111,22 @@ impl Parser<'_> {
                 self.next += 1;
                 let length = self.offset()?;
                 let what = "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery";
-                let Some(when) = when(&mut expr) else { return self.fail(at, what) };
-                if std::mem::replace(&mut offset, true) {
-                    return self.fail(at, "offset may not be set multiple times");
+                match when(&mut expr) {
+                    None => self.early(expr.span.start, what),
+                    Some(_) if offset => self.early(expr.span.start, "offset may not be set multiple times"),
+                    Some(when) => when.offset = length,
                 }
-                when.offset = length;
+                offset = true;
             } else if self.take("@") {
                 let place = self.pinned()?;
                 let what =
                     "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery";
-                let Some(when) = when(&mut expr) else { return self.fail(at, what) };
-                if std::mem::replace(&mut pinned, true) {
-                    return self.fail(at, "@ <timestamp> may not be set multiple times");
+                match when(&mut expr) {
+                    None => self.early(expr.span.start, what),
+                    Some(_) if pinned => self.early(expr.span.start, "@ <timestamp> may not be set multiple times"),
+                    Some(when) => when.at = Some(place),
                 }
-                when.at = Some(place);
+                pinned = true;
             } else if self.word_ahead("anchored") || self.word_ahead("smoothed") {
                 self.extended(at, &mut expr)?;
             } else {
@@ -159,15 +168,16 @@ impl Parser<'_> {
             let step = if self.ahead("]") { None } else { Some(self.bracketed()?) };
             self.want("]", "subquery selector")?;
             if expr.kind != Type::Vector {
-                let got = expr.kind.as_str();
-                return self
-                    .fail(expr.span.start, format!("subquery is only allowed on instant vector, got {got} instead"));
+                let got = if expr.kind == Type::Matrix { "matrix" } else { expr.kind.as_str() };
+                self.late(expr.span.start, format!("subquery is only allowed on instant vector, got {got} instead"));
             }
             let span = self.span(expr.span.start);
             let node = Node::Subquery { body: Box::new(expr), range, step, when: When::default() };
             return Ok(Expr::new(node, Type::Matrix, span));
         }
-        self.want("]", "subquery or range selector")?;
+        if !self.take("]") {
+            return Err(self.unexpected("subquery or range", "\":\" or \"]\""));
+        }
         match &mut expr.node {
             Node::Select(selector) if selector.range.is_none() && selector.extension == Extension::None => {
                 selector.range = Some(range);
@@ -182,13 +192,13 @@ impl Parser<'_> {
     fn pinned(&mut self) -> Step<At> {
         for (word, place) in [("start", At::Start), ("end", At::End)] {
             if self.word(word) {
-                self.want("(", "@ modifier")?;
-                self.want(")", "@ modifier")?;
+                self.want("(", "@")?;
+                self.want(")", "@")?;
                 return Ok(place);
             }
         }
         let at = self.at();
-        let seconds = self.signed_number("@ modifier")?;
+        let seconds = self.signed_number("@", "timestamp")?;
         let ms = (seconds * 1000.0).round();
         // The bounds of 64-bit milliseconds; the upper one is no float.
         if ms.is_nan() || !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&ms) {

@@ -135,7 +135,7 @@ async fn servers_that_want_the_client_in_the_body_get_it_there() {
     let server = http(|seen| plain(seen.header("authorization"))).await;
     let client = client(&format!("{{oauth2: {{client_id: i, client_secret: s, token_url: '{}'}}}}", issuer.url("/")));
     assert_eq!(text(&client, &server.url("/")).await, "MAC t2");
-    assert_eq!(issuer.last().body, "grant_type=client_credentials&client_id=i&client_secret=s");
+    assert_eq!(issuer.last().body, "client_id=i&client_secret=s&grant_type=client_credentials");
 }
 
 #[tokio::test]
@@ -147,6 +147,7 @@ async fn refused_tokens_say_why() {
         (400, r#"{"error": "invalid_client", "error_description": "who?"}"#, "oauth2: \"invalid_client\" \"who?\""),
         (500, "oops", "oauth2: cannot fetch token: 500 Internal Server Error\nResponse: oops"),
         (200, "{}", "oauth2: server response missing access_token"),
+        (200, "x", "oauth2: cannot parse json: expected value at line 1 column 1"),
     ] {
         let issuer = issuer(move |_, _| with(status, "content-type", "application/json", body)).await;
         let client = client(&format!("{{oauth2: {{client_id: i, token_url: '{}'}}}}", issuer.url("/")));

@@ -41,8 +41,10 @@ async fn plain_requests_name_the_whole_address_to_a_proxy() {
     assert_eq!(text(&client, url).await, format!("{url} Basic bWU6cCB3"));
     assert_eq!(proxy.last().header("host"), "metrics.invalid:9100");
     assert_eq!(proxy.last().header("x"), "");
+    text(&client, "http://metrics.invalid:80/m").await;
+    assert_eq!(proxy.last().header("host"), "metrics.invalid:80", "as written");
     text(&client, url).await;
-    assert_eq!(proxy.last().connection, 0);
+    assert_eq!((proxy.seen().len(), proxy.last().connection), (3, 0), "a connection to each host");
 }
 
 #[tokio::test]
@@ -77,9 +79,13 @@ async fn proxies_that_refuse_say_why() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.local_addr().expect("bound")
     };
+    let foreign = saying(b"SSH-2.0\r\n\r\n").await;
+    let mute = saying(b"").await;
     let forbids = saying(b"HTTP/1.1 403 Not For You\r\n\r\n").await;
     for (proxy, url, expected) in [
         (format!("http://{forbids}"), "https://a.invalid/", "Not For You".to_owned()),
+        (format!("http://{foreign}"), "https://a.invalid/", "malformed HTTP response \"SSH-2.0\"".to_owned()),
+        (format!("http://{mute}"), "https://a.invalid/", "unexpected EOF".to_owned()),
         (
             format!("http://{closed}"),
             "http://a.invalid/",
@@ -88,7 +94,7 @@ async fn proxies_that_refuse_say_why() {
         (
             format!("socks5://{closed}"),
             "http://a.invalid/",
-            format!("socks connect tcp {closed}->a.invalid:80: dial tcp {closed}: connect: connection refused"),
+            format!("proxyconnect tcp: dial tcp {closed}: connect: connection refused"),
         ),
     ] {
         let told = failure(&client(&format!("{{proxy_url: '{proxy}'}}")), url).await;

@@ -101,6 +101,9 @@ async fn servers_are_known_by_their_authority_and_name() {
         let told = failure(&tls(&keys), url).await;
         assert!(told.contains(&format!("Get {url:?}: {expected}")), "{told}");
     }
+    let told = failure(&tls(&format!("ca: {ca}")), &format!("https://{}/", server.address)).await;
+    let expected = "x509: cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs";
+    assert!(told.ends_with(expected), "{told}");
     let renamed = tls(&format!("ca: {ca}, server_name: metrics.example"));
     assert_eq!(text(&renamed, &named.secure_url("/")).await, "/ HTTP/1.1");
 }
@@ -118,7 +121,11 @@ async fn a_self_signed_certificate_is_its_own_authority() {
         assert_eq!(text(&known, &server.secure_url("/")).await, "/ HTTP/1.1");
         assert_eq!(text(&known, &format!("https://{}/", server.address)).await, "/ HTTP/1.1");
         let misnamed = client(&format!("{{tls_config: {{ca: {ca}, server_name: elsewhere}}}}"));
-        assert!(failure(&misnamed, &server.secure_url("/")).await.contains("not elsewhere"));
+        let told = failure(&misnamed, &server.secure_url("/")).await;
+        assert!(told.ends_with("x509: certificate is valid for localhost, not elsewhere"), "{told}");
+        let stranger = client(&format!("{{tls_config: {{ca: {}}}}}", quoted(&Authority::new().pem())));
+        let told = failure(&stranger, &server.secure_url("/")).await;
+        assert!(told.ends_with("x509: certificate signed by unknown authority"), "{told}");
     }
 }
 

@@ -45,7 +45,7 @@ fn family(mut head: FamilyHead<'_>) -> Result<Family, WireError> {
         metric.read(message, head.kind)?;
         builder.clear();
         for (name, value) in &metric.labels {
-            builder.set(name, value);
+            builder.push(name, value);
         }
         let labels: Labels = builder.build_with_empty();
         let at = Some(metric.at).filter(|at| *at != 0);

@@ -9,7 +9,7 @@ use crate::{
     text::{quote, quote_byte},
 };
 use model::{Builder, Labels, METRIC_NAME, MetricType, is_legacy_label_name, is_legacy_metric_name};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Why a text was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,7 @@ pub fn parse_text_with(body: &[u8], names: Names) -> Result<Vec<Family>, TextErr
         places: HashMap::new(),
         metrics: HashMap::new(),
         labels: Builder::default(),
+        names_seen: HashSet::new(),
     };
     let mut line = 0;
     loop {
@@ -89,7 +90,12 @@ struct Reader<'a> {
     /// Summaries and histograms by family and labels, since their series may come in any order.
     metrics: HashMap<(usize, Labels), usize>,
     labels: Builder,
+    /// Names of the labels, once there are so many that looking through them would cost more.
+    names_seen: HashSet<String>,
 }
+
+/// Labels that are looked through one by one.
+const FEW_LABELS: usize = 32;
 
 type Step<T> = Result<T, String>;
 
@@ -334,7 +340,7 @@ impl Reader<'_> {
         let Some(name) = taken else { return Err(format!("invalid label name {}", quote(&name))) };
         let kind = place.map_or(MetricType::Unknown, |(place, _)| self.families[place].family.kind);
         let special = bound_label(kind) == Some(name);
-        if !special && self.labels.pairs().any(|(have, _)| have == name) {
+        if !special && self.is_repeated(name) {
             return Err(format!("duplicate label names for metric {}", self.shown(place)));
         }
         self.skip_blanks();
@@ -358,13 +364,26 @@ impl Reader<'_> {
         if special {
             *bound = parse_bound(name, &value)?;
         } else {
-            self.labels.set(name, text);
+            self.labels.push(name, text);
         }
         self.skip_blanks();
         if matches!(self.byte()?, b',' | b'}') {
             return Ok(());
         }
         Err(format!("unexpected end of label value {}", quote(&value)))
+    }
+
+    /// Whether a label of that name was read before. O(1) with many labels.
+    fn is_repeated(&mut self, name: &str) -> bool {
+        let count = self.labels.pairs().len();
+        if count < FEW_LABELS {
+            return self.labels.pairs().any(|(have, _)| have == name);
+        }
+        if count == FEW_LABELS {
+            self.names_seen.clear();
+            self.names_seen.extend(self.labels.pairs().map(|(name, _)| name.to_owned()));
+        }
+        !self.names_seen.insert(name.to_owned())
     }
 
     /// Takes the bound off the labels where the family was named behind it.

@@ -82,14 +82,41 @@ pub(super) struct Cursor<'a> {
     pub(super) strict: bool,
 }
 
-/// Whether a byte may be in a bare label name, behind its first place.
-pub(super) fn in_label_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
+const LABEL_NAME: u8 = 1;
+const METRIC_NAME: u8 = 2;
+const NAME_START: u8 = 4;
+const NO_VALUE: u8 = 8;
+
+/// What each byte may be part of: one look instead of several comparisons, in loops that see every byte.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        let b = byte as u8;
+        if b.is_ascii_alphanumeric() || b == b'_' {
+            classes[byte] |= LABEL_NAME | METRIC_NAME;
+        }
+        if b == b':' {
+            classes[byte] |= METRIC_NAME | NAME_START;
+        }
+        if b.is_ascii_alphabetic() || b == b'_' {
+            classes[byte] |= NAME_START;
+        }
+        if matches!(b, b'{' | b' ' | b'\t' | b'\n' | 0) {
+            classes[byte] |= NO_VALUE;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
 }
 
-/// Whether a byte may be in a bare metric name, behind its first place.
-pub(super) fn in_metric_name(byte: u8) -> bool {
-    in_label_name(byte) || byte == b':'
+/// Whether a byte may be in a value of the lax format.
+pub(super) fn in_value(byte: u8) -> bool {
+    !is(byte, NO_VALUE)
 }
 
 impl<'a> Cursor<'a> {
@@ -114,9 +141,8 @@ impl<'a> Cursor<'a> {
     /// Takes a bare metric name, if there is one.
     pub(super) fn metric_name(&mut self) -> Option<Piece> {
         let start = self.at;
-        let first = self.peek().filter(|byte| in_metric_name(*byte) && !byte.is_ascii_digit());
-        first?;
-        self.at += self.rest().iter().take_while(|byte| in_metric_name(**byte)).count();
+        self.peek().filter(|byte| is(*byte, NAME_START))?;
+        self.at += run(self.rest(), |byte| is(byte, METRIC_NAME));
         self.token = start;
         Some(Piece { start, end: self.at })
     }
@@ -124,7 +150,7 @@ impl<'a> Cursor<'a> {
     /// Takes bytes while `wanted`.
     pub(super) fn take(&mut self, wanted: impl Fn(u8) -> bool) -> Piece {
         let start = self.at;
-        self.at += self.rest().iter().take_while(|byte| wanted(**byte)).count();
+        self.at += run(self.rest(), wanted);
         Piece { start, end: self.at }
     }
 
@@ -147,8 +173,8 @@ impl<'a> Cursor<'a> {
             b'}' => one(Kind::BraceClose),
             b'=' => one(Kind::Equal),
             b',' => one(Kind::Comma),
-            byte if in_label_name(byte) && !byte.is_ascii_digit() => {
-                let length = self.rest().iter().take_while(|byte| in_label_name(**byte)).count();
+            byte if is(byte, NAME_START) && byte != b':' => {
+                let length = run(self.rest(), |byte| is(byte, LABEL_NAME));
                 Token { kind: Kind::LabelName, piece: Piece { start, end: start + length } }
             }
             _ => Token { kind: Kind::Invalid, piece: Piece { start, end: start } },
@@ -219,6 +245,11 @@ impl<'a> Cursor<'a> {
         }
         bytes
     }
+}
+
+/// How many bytes from the start are `wanted`.
+pub(super) fn run(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !wanted(*byte)).unwrap_or(bytes.len())
 }
 
 /// Bytes of a body in an error text.

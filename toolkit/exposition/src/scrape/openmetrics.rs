@@ -5,7 +5,7 @@
 
 use super::{
     Entry, ParseError, Raw,
-    lexer::{Cursor, Kind, Piece, Token},
+    lexer::{Cursor, Kind, Piece, Token, run},
     series::{Series, unescape_piece},
 };
 use crate::{
@@ -378,7 +378,7 @@ impl Cursor<'_> {
             None => Token { kind: Kind::End, piece: Piece { start, end: start } },
             Some(b'\n') => Token { kind: Kind::LineBreak, piece: Piece { start, end: start + 1 } },
             Some(b' ') => {
-                let word = self.body[start + 1..].iter().take_while(|byte| !matches!(byte, b' ' | b'\n')).count();
+                let word = run(&self.body[start + 1..], |byte| !matches!(byte, b' ' | b'\n'));
                 let kind = if word == 0 { Kind::Invalid } else { Kind::Value };
                 Token { kind, piece: Piece { start, end: start + 1 + word } }
             }

@@ -254,15 +254,15 @@ impl<'a> Protobuf<'a> {
     pub(super) fn labels(&self, labels: &mut Builder) {
         let Some(family) = self.family else { return };
         if self.suffix.is_empty() {
-            labels.set(METRIC_NAME, family.name);
+            labels.push(METRIC_NAME, family.name);
         } else {
-            labels.set(METRIC_NAME, &format!("{}{}", family.name, self.suffix));
+            labels.push(METRIC_NAME, &format!("{}{}", family.name, self.suffix));
         }
         for (name, value) in self.metric.labels.iter().filter(|(_, value)| !value.is_empty()) {
-            labels.set(name, value);
+            labels.push(name, value);
         }
         if let Some((label, text)) = &self.bound {
-            labels.set(label, std::str::from_utf8(text).unwrap_or_default());
+            labels.push(label, std::str::from_utf8(text).unwrap_or_default());
         }
         for (name, _) in self.metric.labels.iter().filter(|(_, value)| value.is_empty()) {
             labels.del(name);

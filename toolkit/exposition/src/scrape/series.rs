@@ -141,12 +141,12 @@ impl Series {
             _ => "",
         };
         if let Some(name) = self.name {
-            labels.set(METRIC_NAME, &unescape_piece(name, body));
+            labels.push(METRIC_NAME, &unescape_piece(name, body));
         }
         for label in self.labels.iter().filter(|label| !label.value.is_empty()) {
             let (name, value) = (unescape_piece(label.name, body), unescape_piece(label.value, body));
             let bound = Some(&value).filter(|_| name == canonical).and_then(|value| canonical_bound(value));
-            labels.set(&name, bound.as_deref().unwrap_or(&value));
+            labels.push(&name, bound.as_deref().unwrap_or(&value));
         }
         // An empty value takes the label away, even one given beside it.
         for label in self.labels.iter().filter(|label| label.value.is_empty()) {

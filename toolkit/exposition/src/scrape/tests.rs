@@ -26,16 +26,26 @@ fn read(body: &str, format: Format) -> Result<Vec<(String, f64, Option<i64>)>, P
 
 #[test]
 fn verdicts_and_texts_are_those_of_a_running_server() {
-    let data = include_str!("../../testdata/scrape_verdicts.json");
+    compare(include_str!("../../testdata/scrape_verdicts.json"), 150, Options::default());
+}
+
+/// The same with the feature `type-and-unit-labels`; native histograms were switched off.
+#[test]
+fn types_and_units_become_the_labels_of_a_running_server() {
+    let options = Options { type_and_unit_labels: true, ..Options::default() };
+    compare(include_str!("../../testdata/type_unit_verdicts.json"), 10, options);
+}
+
+fn compare(data: &str, least: usize, options: Options) {
     let cases: Vec<serde_json::Value> = serde_json::from_str(data).expect("valid JSON");
-    assert!(cases.len() > 150, "only {} cases", cases.len());
+    assert!(cases.len() > least, "only {} cases", cases.len());
     let mut failures = Vec::new();
     for case in &cases {
         let text = |key: &str| case[key].as_str().expect("a text");
         // Bytes are kept as the code points of the same number.
         let body: Vec<u8> = text("body").chars().map(|c| u8::try_from(u32::from(c)).expect("a byte")).collect();
         let format = crate::format_of_content_type(text("type")).expect("known");
-        let (error, series) = match read_with(&body, format, Options::default()) {
+        let (error, series) = match read_with(&body, format, options) {
             Ok(samples) => (String::new(), samples.into_iter().map(|sample| sample.0).collect()),
             Err(error) => (error.to_string(), Vec::new()),
         };
@@ -55,6 +65,95 @@ fn verdicts_and_texts_are_those_of_a_running_server() {
 fn labels_of(json: &serde_json::Value) -> Labels {
     let pairs = json.as_object().expect("labels").iter();
     Labels::from_pairs(pairs.map(|(name, value)| (name.as_str(), value.as_str().expect("a text"))))
+}
+
+/// What a float sample and a native histogram are compared by: bounds as the API shows them.
+fn shown(value: &FloatHistogram) -> serde_json::Value {
+    let bound = |i: i64| match usize::try_from(i).ok().and_then(|i| value.custom_bounds.get(i)) {
+        Some(bound) => bound.to_string(),
+        None => if i < 0 { "-Inf" } else { "+Inf" }.to_owned(),
+    };
+    let (mut index, mut counts, mut buckets) = (0i64, value.positive.iter(), Vec::new());
+    for span in &value.positive_spans {
+        index += i64::from(span.offset);
+        for count in counts.by_ref().take(span.length as usize) {
+            buckets.push(serde_json::json!([bound(index - 1), bound(index), count]));
+            index += 1;
+        }
+    }
+    serde_json::json!({"count": value.count, "sum": value.sum, "buckets": buckets})
+}
+
+/// `testdata/custom_bucket_verdicts.json` holds what 3.5.3 stored of each body with
+/// `convert_classic_histograms_to_nhcb`. A histogram without count and buckets is not in it: 3.5 stores one of count 0,
+/// later versions and we drop it.
+#[test]
+fn classic_histograms_become_those_a_running_server_makes() {
+    let data = include_str!("../../testdata/custom_bucket_verdicts.json");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(data).expect("valid JSON");
+    assert!(cases.len() > 15, "only {} cases", cases.len());
+    for case in &cases {
+        let body = case["body"].as_str().expect("a text");
+        let format = crate::format_of_content_type(case["type"].as_str().expect("a text")).expect("known");
+        let options = Options { custom_buckets: true, ..Options::default() };
+        let mut parser = Parser::with_options(body.as_bytes(), format, options);
+        let (mut labels, mut have) = (Builder::default(), Vec::new());
+        while let Some(entry) = parser.next().expect("valid") {
+            let value = match entry {
+                Entry::Series { value, .. } => serde_json::json!({ "value": value }),
+                Entry::Histogram { value, .. } => serde_json::json!({ "histogram": shown(&value) }),
+                _ => continue,
+            };
+            parser.labels(&mut labels);
+            let labels = labels.build();
+            // A second sample of a series is dropped when it is stored.
+            if have.iter().all(|(seen, _)| *seen != labels) {
+                have.push((labels, value));
+            }
+        }
+        let mut want: Vec<_> = case["series"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|one| {
+                let mut value = one.clone();
+                let labels = labels_of(&one["labels"]);
+                value.as_object_mut().expect("an object").remove("labels");
+                (labels, value)
+            })
+            .collect();
+        have.sort_by(|a, b| a.0.cmp(&b.0));
+        want.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(have, want, "{body}");
+    }
+}
+
+#[test]
+fn a_custom_histogram_has_its_exemplars_and_may_leave_its_classic_series() {
+    let body = "# TYPE h histogram\nh_bucket{l=\"x\",le=\"1\"} 2 # {t=\"a\"} 0.5 7\nh_bucket{l=\"x\",le=\"+Inf\"} 2 # {t=\"b\"} 9\n\
+                h_count{l=\"x\"} 2\nh_created{l=\"x\"} 3\n# EOF\n";
+    let options = Options { custom_buckets: true, keep_classic: true, start_timestamps: true, ..Options::default() };
+    let mut parser = Parser::with_options(body.as_bytes(), Format::OpenMetrics100, options);
+    let (mut labels, mut seen) = (Builder::default(), Vec::new());
+    while let Some(entry) = parser.next().expect("valid") {
+        let raw = match &entry {
+            Entry::Series { raw, .. } | Entry::Histogram { raw, .. } => String::from_utf8_lossy(raw).into_owned(),
+            _ => continue,
+        };
+        parser.labels(&mut labels);
+        let mut exemplars = Vec::new();
+        parser.exemplars(&mut exemplars);
+        seen.push((raw.replace('\u{fffd}', "|"), labels.build().to_string(), exemplars.len(), parser.start()));
+    }
+    assert_eq!(
+        seen,
+        [
+            ("h_bucket{l=\"x\",le=\"1\"}".into(), "h_bucket{l=\"x\", le=\"1.0\"}".into(), 1, Some(3000)),
+            ("h_bucket{l=\"x\",le=\"+Inf\"}".into(), "h_bucket{l=\"x\", le=\"+Inf\"}".into(), 1, Some(3000)),
+            ("h_count{l=\"x\"}".into(), "h_count{l=\"x\"}".into(), 0, Some(3000)),
+            ("h|l|x".into(), "h{l=\"x\"}".into(), 1, Some(3000)),
+        ]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::{
     Entry, ParseError, Raw,
-    lexer::{Cursor, Kind, Piece, Token},
+    lexer::{Cursor, Kind, Piece, Token, in_value},
     series::{Series, unescape_piece},
 };
 use crate::{
@@ -128,7 +128,7 @@ impl<'a> Text<'a> {
     fn value(&mut self) -> Result<(f64, Option<i64>), ParseError> {
         let cursor = &mut self.cursor;
         cursor.skip_blanks();
-        let word = cursor.take(|byte| !matches!(byte, b'{' | b' ' | b'\t' | b'\n' | 0));
+        let word = cursor.take(in_value);
         if self.series.name.is_none() {
             return Err(cursor.parsing("metric name not set"));
         }

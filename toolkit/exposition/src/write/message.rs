@@ -3,10 +3,11 @@
 //! Source of truth: client_model's metrics.proto. The binary form orders fields by number, the notation for people as
 //! they are declared, which differs in a few places.
 
-use super::{CUSTOM_BOUNDS, custom_buckets, plain_name};
+use super::{custom_buckets, plain_name};
 use crate::{
     Escaping, Family, Histogram, Metric, MetricValue,
     escape::{label_name, metric_name},
+    scrape::custom::CUSTOM_BOUNDS,
 };
 use model::{Exemplar, FloatHistogram, MetricType, Span};
 

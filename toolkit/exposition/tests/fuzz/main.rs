@@ -93,6 +93,15 @@ fn a_long_line_or_a_long_promise_costs_what_it_weighs() {
         properties::openmetrics(&body);
         properties::protobuf(&body);
     }
+    // Many labels, all different.
+    let labels: Vec<String> = (0..20_000).map(|i| format!("l{i}=\"x\"")).collect();
+    let series = format!("a{{{}}} 1\n", labels.join(","));
+    properties::text(series.as_bytes());
+    properties::openmetrics(format!("{series}# EOF\n").as_bytes());
+    let families = exposition::families::parse_text(series.as_bytes()).expect("valid");
+    let mut body = Vec::new();
+    exposition::write(&families, exposition::Format::Protobuf, exposition::Escaping::AllowUtf8, &mut body);
+    properties::protobuf(&body);
     // A length of 2^63 in front of nothing.
     properties::protobuf(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x0a]);
 }

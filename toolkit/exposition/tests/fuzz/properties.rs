@@ -12,14 +12,18 @@ use model::{Builder, Exemplar};
 /// Reads the whole body as a server does, with everything it can ask for.
 fn drain(body: &[u8], format: Format) -> Result<usize, String> {
     let mut samples = 0;
-    let combinations = match format {
-        Format::Protobuf => 0..4,
-        Format::OpenMetrics100 => 3..5,
-        _ => 0..1u8,
+    // The last combination is the plainest, so that its samples are counted.
+    let combinations: &[u8] = match format {
+        Format::Protobuf => &[13, 15, 3, 1, 0],
+        Format::OpenMetrics100 => &[12, 4, 0],
+        _ => &[8, 0],
     };
     for bits in combinations {
-        let [native_histograms, keep_classic, start_timestamps] = [1, 2, 4].map(|bit| bits & bit != 0);
-        let options = Options { native_histograms, keep_classic, start_timestamps };
+        let [native_histograms, keep_classic, start_timestamps, custom_buckets] =
+            [1, 2, 4, 8].map(|bit| bits & bit != 0);
+        let type_and_unit_labels = custom_buckets;
+        let options =
+            Options { native_histograms, keep_classic, start_timestamps, custom_buckets, type_and_unit_labels };
         let mut parser = Parser::with_options(body, format, options);
         let (mut labels, mut exemplars, mut entries) = (Builder::default(), Vec::<Exemplar>::new(), 0);
         samples = 0;

@@ -1,0 +1,88 @@
+//! What a reload changes, how it is asked for, and how it went.
+
+use crate::{Config, ConfigError, Environment};
+use anyhow::Context;
+use model::Labels;
+use parking_lot::Mutex;
+use runtime::Clock;
+use std::sync::Arc;
+
+/// What a reload changes.
+pub(crate) struct Running {
+    pub(crate) scraper: scrape::Scraper,
+    pub(crate) text: Mutex<String>,
+    pub(crate) external_labels: Mutex<Labels>,
+    pub(crate) last: Mutex<api::Reloaded>,
+}
+
+/// What tells dashboards whether the last reload worked.
+pub(crate) struct ReloadGauges {
+    successful: metrics::Gauge,
+    at: metrics::Gauge,
+    clock: Clock,
+}
+
+impl ReloadGauges {
+    pub(crate) fn new(registry: &metrics::Registry, clock: &Clock) -> Self {
+        let gauges = Self {
+            successful: registry.gauge(
+                "prometheus_config_last_reload_successful",
+                "Whether the last configuration reload attempt was successful.",
+            ),
+            at: registry.gauge(
+                "prometheus_config_last_reload_success_timestamp_seconds",
+                "Timestamp of the last successful configuration reload.",
+            ),
+            clock: clock.clone(),
+        };
+        gauges.set(true);
+        gauges
+    }
+
+    fn set(&self, worked: bool) {
+        self.successful.set(f64::from(u8::from(worked)));
+        if worked {
+            self.at.set(self.clock.unix_ms() as f64 / 1000.0);
+        }
+    }
+}
+
+/// Reads the configuration again; a broken one changes nothing.
+pub(crate) fn reload(
+    load: &dyn Fn() -> Result<Config, ConfigError>,
+    running: &Running,
+    gauges: &ReloadGauges,
+) -> Result<(), String> {
+    let loaded = load();
+    gauges.set(loaded.is_ok());
+    running.last.lock().worked = loaded.is_ok();
+    let config = loaded.map_err(|error| {
+        tracing::error!(%error, "Error reloading config");
+        error.to_string()
+    })?;
+    running.scraper.apply(config.scrape);
+    *running.text.lock() = config.text;
+    *running.external_labels.lock() = config.external_labels;
+    running.last.lock().at_ms = gauges.clock.unix_ms();
+    tracing::info!("Completed loading of configuration file");
+    Ok(())
+}
+
+/// Asks for a reload; the error is what to tell whoever asked.
+pub(crate) type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Reloads on SIGHUP.
+pub(crate) fn watch_hangups(env: &Environment, reload: Reload) -> anyhow::Result<()> {
+    let mut hangups = runtime::hangups().context("watching SIGHUP")?;
+    let shutdown = env.shutdown.clone();
+    env.tasks.spawn_once("reload on SIGHUP", async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => return,
+                () = hangups.next() => drop(reload()),
+            }
+        }
+    });
+    Ok(())
+}
