@@ -18,7 +18,7 @@ mod links;
 mod netlink;
 mod page;
 mod program;
-#[cfg(test)]
+#[cfg(all(test, feature = "systemd"))]
 mod reference_tests;
 mod service;
 #[cfg(test)]

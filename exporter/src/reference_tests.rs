@@ -2,7 +2,8 @@
 //!
 //! Description: the `//!` text of a collector's file. Default and flags: its [`Collector`]. Families, types and labels:
 //! `testdata/families.tsv`, which the golden check compares with what the collectors write (`examples/conformance`).
-//! `UPDATE_GOLDEN=1` writes the page anew.
+//! `UPDATE_GOLDEN=1` writes the page anew. A build without some collectors would have another page, so that the test is
+//! of the full build alone.
 
 use crate::collectors::{ALL, Collector};
 use std::fmt::Write as _;

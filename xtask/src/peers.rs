@@ -4,11 +4,18 @@ use crate::processes::{self, free_port, http, start, wait};
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeSet, io::Write};
 
-/// Runs the comparison; needs the binaries of `../shared/tools/get-peers`.
+/// Runs the comparison, or that of the host exporter's collectors alone; needs the binaries of
+/// `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let (bin, rest) = processes::peers(args)?;
-    if !rest.is_empty() {
-        bail!("usage: cargo xtask peers [--bin DIR]");
+    match rest.as_slice() {
+        [] => {}
+        [one] if one.as_str() == "exporter" => {
+            let program = bin.join("prometheus-node-exporter");
+            let program = program.to_string_lossy();
+            return crate::cargo(&["run", "--quiet", "--package", "exporter", "--example", "peer", "--", &program]);
+        }
+        _ => bail!("usage: cargo xtask peers [exporter] [--bin DIR]"),
     }
     let ours = processes::ours()?;
     let work = crate::root().join("target/peers");
