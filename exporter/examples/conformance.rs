@@ -15,6 +15,8 @@ use std::process::{Command, ExitCode};
 
 #[path = "conformance/faults.rs"]
 mod faults;
+#[path = "conformance/reference.rs"]
+mod reference;
 
 type Samples = BTreeMap<String, BTreeSet<String>>;
 
@@ -66,6 +68,7 @@ fn main() -> anyhow::Result<ExitCode> {
         total.add(count);
     }
     total.add(pci_names()?);
+    total.add(reference::check(&known(&flags)?)?);
     total.add(faults::rounds(Path::new("collector/fixtures"), &known(&flags)?)?);
     std::env::set_current_dir(place.path().join("collector"))?;
     total.add(textfile_cases()?);

@@ -260,6 +260,37 @@ mod tests {
     }
 
     #[test]
+    fn junk_fails_its_collector_and_says_where() {
+        for (collector, file) in [
+            ("bonding", "sys/class/net/bonding_masters"),
+            ("buddyinfo", "proc/buddyinfo"),
+            ("cgroups", "proc/cgroups"),
+            ("diskstats", "proc/diskstats"),
+            ("ipvs", "proc/net/ip_vs_stats"),
+            ("lnstat", "proc/net/stat/arp_cache"),
+            ("loadavg", "proc/loadavg"),
+            ("mdadm", "proc/mdstat"),
+            ("meminfo", "proc/meminfo"),
+            ("mountstats", "proc/self/mountinfo"),
+            ("nfs", "proc/net/rpc/nfs"),
+            ("nfsd", "proc/net/rpc/nfsd"),
+            ("pressure", "proc/pressure/cpu"),
+            ("processes", "proc/1/stat"),
+            ("slabinfo", "proc/slabinfo"),
+            ("sockstat", "proc/net/sockstat"),
+            ("swap", "proc/swaps"),
+            ("vmstat", "proc/vmstat"),
+            ("xfrm", "proc/net/xfrm_stat"),
+            ("zfs", "proc/spl/kstat/zfs/arcstats"),
+        ] {
+            let tree = Tree::new().file("proc/self/mountstats", "").file(file, "first\njunk \u{1}x 1\n");
+            let collection = tree.start(&[&format!("--collector.{collector}")]).expect("start");
+            let failure = collection.failure(collector).map(|failure| failure.to_string()).unwrap_or_default();
+            assert!(failure.starts_with("cannot "), "{collector}: {failure:?}");
+        }
+    }
+
+    #[test]
     fn a_small_machine_as_a_golden_text() {
         let tree = Tree::new().file("proc/loadavg", "0.21 0.37 0.39 1/719 19737\n");
         assert_eq!(

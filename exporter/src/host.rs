@@ -198,7 +198,7 @@ impl Host {
         } else {
             File::open(self.sys(path))?.read(&mut buffer)?
         };
-        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+        Ok(text_of(&buffer[..length]).trim().to_owned())
     }
 
     /// Whether a path of sysfs is a device's folder. Asked before [`Host::device_value`], because what is open below a
@@ -211,7 +211,7 @@ impl Host {
     pub(crate) fn device_value(&self, path: &str) -> io::Result<String> {
         let mut buffer = [0u8; SYS_BYTES_MAX];
         let length = self.kept.read_once(path, &self.sys(path), &mut buffer)?;
-        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+        Ok(text_of(&buffer[..length]).trim().to_owned())
     }
 
     /// One attribute of sysfs as a number, decimal or with `0x`.
@@ -250,7 +250,7 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 fn into_text(bytes: Vec<u8>) -> String {
     match String::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        Err(error) => text_of(error.as_bytes()),
     }
 }
 
@@ -261,6 +261,23 @@ pub(crate) fn to_number(text: &str) -> io::Result<f64> {
         None => text.parse::<f64>().ok(),
     };
     parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{text:?} is not a number")))
+}
+
+/// Text out of bytes; one replacement character stands for any number of broken bytes in a row.
+fn text_of(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let mut broken = false;
+    for chunk in bytes.utf8_chunks() {
+        if !chunk.valid().is_empty() {
+            text.push_str(chunk.valid());
+            broken = false;
+        }
+        if !chunk.invalid().is_empty() && !broken {
+            text.push(char::REPLACEMENT_CHARACTER);
+            broken = true;
+        }
+    }
+    text
 }
 
 /// A number of a file of procfs.
@@ -281,6 +298,18 @@ mod tests {
         let host = Host::new(path, path, "/", "/nowhere", Clock::system());
         assert_eq!(host.sys_value("long").expect("value").len(), 128);
         assert!(host.udev("b8:0").is_empty());
+    }
+
+    #[test]
+    fn broken_bytes_in_a_row_are_one_character() {
+        for (bytes, expected) in [
+            (&b"plain"[..], "plain"),
+            (b"a\xff\xfeb\xc3", "a\u{fffd}b\u{fffd}"),
+            (b"\xf0\x9f\x98", "\u{fffd}"),
+            (b"", ""),
+        ] {
+            assert_eq!(text_of(bytes), expected);
+        }
     }
 
     #[test]

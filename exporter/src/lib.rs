@@ -18,6 +18,8 @@ mod links;
 mod netlink;
 mod page;
 mod program;
+#[cfg(test)]
+mod reference_tests;
 mod service;
 #[cfg(test)]
 mod testing;

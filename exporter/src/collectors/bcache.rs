@@ -1,7 +1,7 @@
 //! Block caches: `/sys/fs/bcache`, see <https://docs.kernel.org/admin-guide/bcache.html>.
 //!
 //! The kernel shortens big numbers to `1.2k`, where the digits after the point count hundredths of 1024 and not tenths;
-//! [`plain`] undoes that.
+//! what is shown has that undone.
 
 use super::{Collector, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
@@ -92,7 +92,11 @@ impl Gather for Bcache {
         for uuid in sets.iter().filter(|name| name.contains('-')) {
             let folder = format!("{FOLDER}/{uuid}");
             for (file, kind, name, factor, help) in SET {
-                let value = value(host, &format!("{folder}/{file}"))? * factor;
+                // A kernel without the file shows 0, as upstream does.
+                let value = match value(host, &format!("{folder}/{file}")) {
+                    Err(failure) if failure.is_absent() => 0.0,
+                    other => other? * factor,
+                };
                 out.sample(*kind, &format!("node_bcache_{name}"), help, &[("uuid", uuid)], value);
             }
             for device in host.sys_numbered(&folder, "bdev") {
@@ -209,7 +213,11 @@ mod tests {
     #[test]
     fn a_cache_set_needs_its_files() {
         let tree = Tree::new().file("sys/fs/bcache/dead-beef/tree_depth", "1\n");
-        assert!(tree.failure("bcache").contains("average_key_size"));
+        let samples = tree.samples("bcache", &[]);
+        assert!(samples.contains("node_bcache_tree_depth{uuid=\"dead-beef\"} 1\n"), "{samples}");
+        assert!(samples.contains("node_bcache_btree_nodes{uuid=\"dead-beef\"} 0\n"), "{samples}");
+        let tree = tree.file("sys/fs/bcache/dead-beef/bdev0/running", "1\n");
+        assert!(tree.failure("bcache").contains("dirty_data"));
         assert_eq!(Tree::new().samples("bcache", &[]), "");
     }
 }

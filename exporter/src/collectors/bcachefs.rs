@@ -24,11 +24,11 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
         let folder = format!("{FOLDER}/{uuid}");
         let labels = [("uuid", uuid.as_str())];
         out.sample(Kind::Gauge, "node_bcachefs_info", "A file system.", &labels, 1.0);
-        if let Some(text) = table(host, &format!("{folder}/btree_cache_size"))? {
-            let size = plain(text.trim()).ok_or_else(|| wrong(&folder, "btree_cache_size", &text))?;
-            let help = "Memory the trees take.";
-            out.sample(Kind::Gauge, "node_bcachefs_btree_cache_size_bytes", help, &labels, size);
-        }
+        let text = table(host, &format!("{folder}/btree_cache_size"))?;
+        let size = text.as_deref().map_or(Some(0.0), |text| plain(text.trim()));
+        let size = size.ok_or_else(|| wrong(&folder, "btree_cache_size", &text.unwrap_or_default()))?;
+        let help = "Memory the trees take.";
+        out.sample(Kind::Gauge, "node_bcachefs_btree_cache_size_bytes", help, &labels, size);
         compression(host, &folder, &uuid, out)?;
         errors(host, &folder, &uuid, out)?;
         writes(host, &folder, &uuid, out)?;
@@ -110,7 +110,8 @@ fn counters(host: &Host, folder: &str, uuid: &str, out: &mut Families) -> Result
     };
     for name in names {
         let text = host.sys_table(&format!("{folder}/{name}"))?;
-        let Some(line) = text.lines().find(|line| line.starts_with(SINCE)) else { continue };
+        let line = text.lines().find(|line| line.starts_with(SINCE));
+        let line = line.ok_or_else(|| Failure::form(&format!("{folder}/{name}"), format!("no line {SINCE:?}")))?;
         let value = line.split_once(':').and_then(|(_, value)| plain(value.trim()));
         let value = value.ok_or_else(|| wrong(&folder, &name, line))?;
         let help = format!("The counter {name} since the file system was made.");
@@ -131,10 +132,9 @@ fn show_device(host: &Host, folder: &str, device: &str, uuid: &str, out: &mut Fa
         ("nbuckets", "node_bcachefs_device_buckets", "Buckets of a device."),
         ("durability", "node_bcachefs_device_durability", "How many copies a copy on a device counts for."),
     ] {
-        if let Some(text) = text(file)? {
-            let value = plain(&text).ok_or_else(|| wrong(folder, file, &text))?;
-            out.sample(Kind::Gauge, name, help, &labels, value);
-        }
+        let text = text(file)?.unwrap_or_else(|| "0".to_owned());
+        let value = plain(&text).ok_or_else(|| wrong(folder, file, &text))?;
+        out.sample(Kind::Gauge, name, help, &labels, value);
     }
     transfers(host, folder, device, uuid, out)?;
     device_errors(host, folder, device, uuid, out)
@@ -204,14 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn files_a_kernel_lacks_are_left_out() {
+    fn files_a_kernel_lacks_show_nothing_or_zero() {
         let tree = Tree::new().file(
             "sys/fs/bcachefs/u/dev-0/io_errors",
             "IO errors since filesystem creation\n  read:    3\nIO errors since 8 y ago\n  read:    4\n",
         );
         assert_eq!(
             tree.samples("bcachefs", &[]),
-            "node_bcachefs_device_info{device=\"0\",label=\"\",state=\"\",uuid=\"u\"} 1\n\
+            "node_bcachefs_btree_cache_size_bytes{uuid=\"u\"} 0\n\
+             node_bcachefs_device_bucket_size_bytes{device=\"0\",uuid=\"u\"} 0\n\
+             node_bcachefs_device_buckets{device=\"0\",uuid=\"u\"} 0\n\
+             node_bcachefs_device_durability{device=\"0\",uuid=\"u\"} 0\n\
+             node_bcachefs_device_info{device=\"0\",label=\"\",state=\"\",uuid=\"u\"} 1\n\
              node_bcachefs_device_io_errors_total{device=\"0\",type=\"read\",uuid=\"u\"} 3\nnode_bcachefs_info{uuid=\"u\"} \
              1\n"
         );

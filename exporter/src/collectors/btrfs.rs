@@ -1,5 +1,7 @@
 //! Btrfs file systems: `/sys/fs/btrfs`, see <https://btrfs.readthedocs.io/en/latest/ch-sysfs.html>.
 //!
+//! A file that is missing or broken counts as 0, as upstream does.
+//!
 //! Left out: unused bytes and error counts of devices, which only an ioctl on a mounted file system tells; without the
 //! right to call it upstream shows what is here.
 
@@ -29,16 +31,16 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     };
     for uuid in names.iter().filter(|name| name.contains('-')) {
         let folder = format!("{FOLDER}/{uuid}");
-        let label = host.sys_text(&format!("{folder}/label"))?;
+        let label = host.sys_value(&format!("{folder}/label")).unwrap_or_default();
         let labels = [("label", label.as_str()), ("uuid", uuid.as_str())];
         out.sample(Kind::Gauge, "node_btrfs_info", "What a file system is called.", &labels, 1.0);
-        let reserve = host.sys_figure(&format!("{folder}/allocation/global_rsv_size"))?;
+        let reserve = host.sys_number(&format!("{folder}/allocation/global_rsv_size")).unwrap_or(0.0);
         let help = "Size of the global reserve.";
         out.sample(Kind::Gauge, "node_btrfs_global_rsv_size_bytes", help, &labels[1..], reserve);
         commits(host, &folder, uuid, out)?;
         let devices = host.sys_list(&format!("{folder}/devices"))?;
         for device in &devices {
-            let sectors = host.sys_figure(&format!("{folder}/devices/{device}/size"))?;
+            let sectors = host.sys_number(&format!("{folder}/devices/{device}/size")).unwrap_or(0.0);
             let labels = [("device", device.as_str()), ("uuid", uuid.as_str())];
             let help = "Size of a device.";
             out.sample(Kind::Gauge, "node_btrfs_device_size_bytes", help, &labels, sectors * SECTOR_BYTES);
@@ -79,13 +81,13 @@ fn allocation(
         Err(failure) if failure.is_absent() => return Ok(()),
         other => other?,
     };
-    let reserved = host.sys_figure(&format!("{folder}/bytes_reserved"))?;
+    let reserved = host.sys_number(&format!("{folder}/bytes_reserved")).unwrap_or(0.0);
     let labels = [("block_group_type", group), ("uuid", uuid)];
     out.sample(Kind::Gauge, "node_btrfs_reserved_bytes", "Bytes reserved in a kind of group.", &labels, reserved);
     for mode in &modes {
         let labels = [("block_group_type", group), ("mode", mode.as_str()), ("uuid", uuid)];
-        let used = host.sys_figure(&format!("{folder}/{mode}/used_bytes"))?;
-        let size = host.sys_figure(&format!("{folder}/{mode}/total_bytes"))?;
+        let used = host.sys_number(&format!("{folder}/{mode}/used_bytes")).unwrap_or(0.0);
+        let size = host.sys_number(&format!("{folder}/{mode}/total_bytes")).unwrap_or(0.0);
         out.sample(Kind::Gauge, "node_btrfs_used_bytes", "Bytes in use in a kind of group.", &labels, used);
         out.sample(Kind::Gauge, "node_btrfs_size_bytes", "Bytes of a kind of group.", &labels, size);
         let help = "Bytes on devices for one byte of data.";

@@ -34,6 +34,7 @@ fn parse(text: &str) -> (&'static str, String) {
         () if lower.starts_with("not affected") => ("not affected", String::new()),
         () if lower.starts_with("vulnerable") => ("vulnerable", rest()),
         () if lower.starts_with("mitigation") => ("mitigation", rest()),
+        () if lower.starts_with("unknown") => ("unknown", rest()),
         () => ("unknown", text.to_owned()),
     }
 }
@@ -49,6 +50,7 @@ mod tests {
             ("Vulnerable", "vulnerable", ""),
             ("Vulnerable: Clear CPU  buffers", "vulnerable", "Clear CPU buffers"),
             ("Mitigation: PTI", "mitigation", "PTI"),
+            ("Unknown: No mitigations", "unknown", "No mitigations"),
             ("KVM: Mitigation: none", "unknown", "KVM: Mitigation: none"),
         ] {
             assert_eq!(parse(text), (state, mitigation.to_owned()), "{text}");

@@ -60,10 +60,13 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
 impl Gather for Diskstats {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
         for line in host.read_proc(PATH)?.lines() {
-            let mut fields = line.split_whitespace();
+            let mut fields = line.split_whitespace().peekable();
             let (Some(major), Some(minor), Some(device)) = (fields.next(), fields.next(), fields.next()) else {
                 return Err(Failure::form(PATH, "a line of fewer than three fields"));
             };
+            if fields.peek().is_none() {
+                return Err(Failure::form(PATH, format!("no figures of {device:?}")));
+            }
             if self.filter.ignores(device) {
                 continue;
             }

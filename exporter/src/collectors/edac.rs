@@ -30,28 +30,26 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
                 let count = host.sys_figure(&format!("{folder}/{file}_count"))?;
                 count_of(word, "csrow_", &[("controller", controller), ("csrow", number)], count, out);
             }
-            channels(host, &folder, controller, number, out)?;
+            channels(host, &folder, controller, number, out);
         }
     }
     Ok(())
 }
 
-fn channels(host: &Host, folder: &str, controller: &str, row: &str, out: &mut Families) -> Result<(), Failure> {
+fn channels(host: &Host, folder: &str, controller: &str, row: &str, out: &mut Families) {
     for name in host.sys_numbered(folder, "ch").iter().filter(|name| name.ends_with("_ce_count")) {
         let Some(channel) = digits_after(name, "ch") else { continue };
         let label = host.sys_value(&format!("{folder}/ch{channel}_dimm_label"));
         let label = label.unwrap_or_else(|_| "unknown".to_owned());
         let label = label.replace('#', "").replace("csrow", "_csrow").replace("channel", "_channel");
         let labels = [("controller", controller), ("csrow", row), ("channel", channel), ("dimm_label", label.as_str())];
-        count_of("correctable", "channel_", &labels, host.sys_figure(&format!("{folder}/{name}"))?, out);
-        // Not every driver counts these by channel.
-        match host.sys_figure(&format!("{folder}/ch{channel}_ue_count")) {
-            Ok(count) => count_of("uncorrectable", "channel_", &labels, count, out),
-            Err(failure) if failure.is_absent() => {}
-            Err(failure) => return Err(failure),
+        for (file, word) in KINDS {
+            // Not every driver counts by channel, and a channel costs only itself.
+            if let Ok(count) = host.sys_number(&format!("{folder}/ch{channel}_{file}_count")) {
+                count_of(word, "channel_", &labels, count, out);
+            }
         }
     }
-    Ok(())
 }
 
 fn count_of(word: &str, part: &str, labels: &[(&str, &str)], count: f64, out: &mut Families) {

@@ -41,10 +41,12 @@ const TYPES: [&str; 14] = [
 
 fn flags() -> Vec<Flag> {
     vec![
-        Flag::string(CHIP_INCLUDE, "", "Pattern of the chips to show"),
-        Flag::string(CHIP_EXCLUDE, "", "Pattern of the chips to leave out"),
-        Flag::string(SENSOR_INCLUDE, "", "Pattern of the sensors to show, matched against chip;sensor"),
-        Flag::string(SENSOR_EXCLUDE, "", "Pattern of the sensors to leave out, matched against chip;sensor"),
+        Flag::string(CHIP_INCLUDE, "", "Pattern of the chips to show").without_default(),
+        Flag::string(CHIP_EXCLUDE, "", "Pattern of the chips to leave out").without_default(),
+        Flag::string(SENSOR_INCLUDE, "", "Pattern of the sensors to show, matched against chip;sensor")
+            .without_default(),
+        Flag::string(SENSOR_EXCLUDE, "", "Pattern of the sensors to leave out, matched against chip;sensor")
+            .without_default(),
     ]
 }
 

@@ -14,8 +14,10 @@ const ZEROS: &str = "collector.interrupts.include-zeros";
 
 fn flags() -> Vec<Flag> {
     vec![
-        Flag::string(INCLUDE, "", "Pattern of the interrupts to show, matched against name;info;devices"),
-        Flag::string(EXCLUDE, "", "Pattern of the interrupts to leave out, matched against name;info;devices"),
+        Flag::string(INCLUDE, "", "Pattern of the interrupts to show, matched against name;info;devices")
+            .without_default(),
+        Flag::string(EXCLUDE, "", "Pattern of the interrupts to leave out, matched against name;info;devices")
+            .without_default(),
         Flag::boolean(ZEROS, true, "Show processors that had none"),
     ]
 }

@@ -141,7 +141,8 @@ fn endpoint(text: &str) -> Result<(String, String), Failure> {
     }
     let port = u16::from_str_radix(port, 16).map_err(|_| wrong())?;
     let address = match address.strip_prefix('[').and_then(|address| address.strip_suffix(']')) {
-        Some(address) => address.parse::<Ipv6Addr>().map_err(|_| wrong())?.to_string(),
+        // An address of version 4 that is dressed as one of version 6 is shown plainly.
+        Some(address) => address.parse::<Ipv6Addr>().map_err(|_| wrong())?.to_canonical().to_string(),
         None if address.len() == 8 => {
             Ipv4Addr::from(u32::from_str_radix(address, 16).map_err(|_| wrong())?).to_string()
         }
@@ -160,6 +161,7 @@ mod tests {
         for (text, expected) in [
             ("C0A80016:0CEA", Some(("192.168.0.22", "3306"))),
             ("[2620:0000:0000:0000:0000:0000:0000:0001]:0050", Some(("2620::1", "80"))),
+            ("[0000:0000:0000:0000:0000:FFFF:C0A8:0001]:0050", Some(("192.168.0.1", "80"))),
             ("C0A80016", None),
             ("C0A800:0CEA", None),
             ("+0A80016:0CEA", None),

@@ -26,12 +26,11 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
         if CONTAINERS.contains(&level.as_str()) {
             continue;
         }
-        let path = format!("{folder}/raid_disks");
-        let disks = host.sys_text(&path)?;
         // While an array grows the file shows the new number and in parentheses the old one.
-        let disks = disks.split_whitespace().next().and_then(|disks| disks.parse().ok());
-        let disks = disks.ok_or_else(|| Failure::form(&path, "no number of disks"))?;
-        out.sample(Kind::Gauge, "node_md_raid_disks", "Disks of an array.", &labels, disks);
+        let disks = host.sys_text(&format!("{folder}/raid_disks"))?;
+        if let Some(disks) = disks.split_whitespace().next().and_then(|disks| disks.parse::<u32>().ok()) {
+            out.sample(Kind::Gauge, "node_md_raid_disks", "Disks of an array.", &labels, f64::from(disks));
+        }
         let redundant = matches!(level.as_str(), "raid1" | "raid4" | "raid5" | "raid6" | "raid10");
         let degraded = if redundant { host.sys_figure(&format!("{folder}/degraded"))? } else { 0.0 };
         out.sample(Kind::Gauge, "node_md_degraded", "Disks an array lacks.", &labels, degraded);

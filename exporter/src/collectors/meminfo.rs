@@ -65,7 +65,9 @@ const FIELDS: &[&str] = &[
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     for line in host.read_proc(PATH)?.lines() {
-        let Some((field, rest)) = line.split_once(':') else { continue };
+        let Some((field, rest)) = line.split_once(':') else {
+            return Err(Failure::form(PATH, format!("line {line:?} has no colon")));
+        };
         if !FIELDS.contains(&field) {
             continue;
         }

@@ -6,7 +6,7 @@
 use super::{Collector, no_flags};
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 pub(super) const COLLECTOR: Collector = Collector {
     name: "mountstats",
@@ -114,14 +114,17 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     let addresses: Vec<&str> = addresses.lines().map(address).collect::<Result<_, _>>()?;
     let mut seen = HashSet::new();
     for mount in mounts {
-        let Some((protocol, _)) = mount.transports.first().copied() else { continue };
         let address = addresses.get(mount.position).copied().unwrap_or("");
-        let labels =
-            [("export", mount.export), ("protocol", protocol), ("mountaddr", address), ("mountpoint", mount.point)];
-        let help = "Where an export is mounted.";
-        out.sample(Kind::Gauge, &format!("{PREFIX}mountpoint_info"), help, &labels, 1.0);
-        if seen.insert((mount.export, protocol, address)) {
-            show(&mount, &[labels[0], labels[1], labels[2]], out);
+        // Connections by several protocols show the mount once for each of them.
+        let protocols: BTreeSet<&str> = mount.transports.iter().map(|(protocol, _)| *protocol).collect();
+        for protocol in protocols {
+            let labels =
+                [("export", mount.export), ("protocol", protocol), ("mountaddr", address), ("mountpoint", mount.point)];
+            let help = "Where an export is mounted.";
+            out.sample(Kind::Gauge, &format!("{PREFIX}mountpoint_info"), help, &labels, 1.0);
+            if seen.insert((mount.export, protocol, address)) {
+                show(&mount, &[labels[0], labels[1], labels[2]], out);
+            }
         }
     }
     Ok(())

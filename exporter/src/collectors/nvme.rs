@@ -34,14 +34,10 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The number of `nvme0n1`, or of one of several paths to it, `nvme0c1n1`.
+/// The number of `nvme0n1`; one of several paths to a namespace, `nvme0c1n1`, is not shown.
 fn namespace(name: &str) -> Option<&str> {
     let device = digits_after(name, "nvme")?;
     let rest = &name["nvme".len() + device.len()..];
-    let rest = match digits_after(rest, "c") {
-        Some(controller) => &rest[1 + controller.len()..],
-        None => rest,
-    };
     digits_after(rest, "n").filter(|number| number.len() + 1 == rest.len())
 }
 
@@ -81,9 +77,14 @@ mod tests {
 
     #[test]
     fn namespaces() {
-        for (name, expected) in
-            [("nvme0n1", Some("1")), ("nvme10c3n12", Some("12")), ("nvme0", None), ("nvme0n1p1", None), ("ng0n1", None)]
-        {
+        for (name, expected) in [
+            ("nvme0n1", Some("1")),
+            ("nvme10n12", Some("12")),
+            ("nvme10c3n12", None),
+            ("nvme0", None),
+            ("nvme0n1p1", None),
+            ("ng0n1", None),
+        ] {
             assert_eq!(namespace(name), expected, "{name}");
         }
     }

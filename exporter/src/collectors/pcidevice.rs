@@ -19,7 +19,7 @@ const GIGA: f64 = 1e9;
 
 fn flags() -> Vec<Flag> {
     vec![
-        Flag::string(FILE, "", "The pci.ids file to take names from"),
+        Flag::string(FILE, "", "The pci.ids file to take names from").without_default(),
         Flag::boolean(NAMES, false, "Show names from the pci.ids file"),
     ]
 }
@@ -127,25 +127,29 @@ impl PciDevices {
 
 fn figures(host: &Host, folder: &str, labels: &[(&str, &str)], out: &mut Families) -> Result<(), Failure> {
     let text = |file: &str| host.sys_optional(&format!("{folder}/{file}"));
-    let first = |text: &str| text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+    // The first word as a number; an attribute that is missing or unknown is no number.
+    let number = |file: &str| {
+        let Some(text) = text(file)?.filter(|text| !text.starts_with("Unknown")) else { return Ok(None) };
+        let number = text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+        number.map(Some).ok_or_else(|| Failure::form(&format!("{folder}/{file}"), format!("{text:?} is not a number")))
+    };
     for which in ["max", "current"] {
-        // A device that is not on an express link shows no speed, or that it is unknown.
-        let speed = text(&format!("{which}_link_speed"))?.as_deref().and_then(first).map_or(-1.0, |speed| speed * GIGA);
+        let speed = number(&format!("{which}_link_speed"))?.map_or(-1.0, |speed| speed * GIGA);
         let name = format!("node_pcidevice_{which}_link_transfers_per_second");
         out.sample(Kind::Gauge, &name, "Transfers a second of a link, -1 when unknown.", labels, speed);
-        let width = text(&format!("{which}_link_width"))?.as_deref().and_then(first).unwrap_or(-1.0);
+        let width = number(&format!("{which}_link_width"))?.unwrap_or(-1.0);
         let name = format!("node_pcidevice_{which}_link_width");
         out.sample(Kind::Gauge, &name, "Lanes of a link, -1 when unknown.", labels, width);
     }
     for file in ["d3cold_allowed", "sriov_drivers_autoprobe", "sriov_numvfs", "sriov_totalvfs", "sriov_vf_total_msix"] {
-        let value = text(file)?.as_deref().and_then(first).unwrap_or(0.0);
+        let value = number(file)?.unwrap_or(0.0);
         let help = format!("The attribute {file}, 0 for a device without it.");
         out.sample(Kind::Gauge, &format!("node_pcidevice_{file}"), &help, labels, value);
     }
-    if let Some(node) = text("numa_node")?.as_deref().and_then(first).filter(|node| *node >= 0.0) {
+    if let Some(node) = number("numa_node")?.filter(|node| *node != -1.0) {
         out.sample(Kind::Gauge, "node_pcidevice_numa_node", "The memory node of a device.", labels, node);
     }
-    if let Some(present) = text("power_state")? {
+    if let Some(present) = text("power_state")?.filter(|state| !state.is_empty()) {
         for state in POWER_STATES {
             let mut labels = labels.to_vec();
             labels.push(("state", state));

@@ -42,12 +42,11 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
             .lines()
             .find(|candidate| candidate.split_whitespace().next() == Some(line))
             .and_then(|candidate| candidate.split_whitespace().find_map(|field| field.strip_prefix("total=")));
-        if let Some(total) = total {
-            let name = format!("node_pressure_{resource}_{word}_seconds_total");
-            let help = format!("Time in which tasks were {word} for {resource}.");
-            // Two divisions, as the reference does: the last digit differs from one division by a million.
-            out.counter(&name, &help, number(&path, total)? / 1e3 / 1e3);
-        }
+        let total = total.ok_or_else(|| Failure::form(&path, format!("no total of {line}")))?;
+        let name = format!("node_pressure_{resource}_{word}_seconds_total");
+        let help = format!("Time in which tasks were {word} for {resource}.");
+        // Two divisions, as the reference does: the last digit differs from one division by a million.
+        out.counter(&name, &help, number(&path, total)? / 1e3 / 1e3);
     }
     if found { Ok(()) } else { Err(Failure::NoData("this kernel keeps no pressure figures".to_owned())) }
 }

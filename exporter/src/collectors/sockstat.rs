@@ -27,8 +27,12 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
 }
 
 fn protocol(path: &str, line: &str, out: &mut Families) -> Result<(), Failure> {
-    let Some((protocol, rest)) = line.split_once(':') else { return Ok(()) };
+    let wrong = || Failure::form(path, format!("line {line:?}"));
+    let (protocol, rest) = line.split_once(':').ok_or_else(wrong)?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
+    if !fields.len().is_multiple_of(2) {
+        return Err(wrong());
+    }
     for pair in fields.chunks_exact(2) {
         let value = number(path, pair[1])?;
         let name = format!("node_sockstat_{protocol}_{}", pair[0]);

@@ -52,6 +52,9 @@ impl Gather for Sysctl {
             show_numbers(host, setting, out)?;
         }
         for setting in &self.texts {
+            if !setting.keys.is_empty() {
+                return Err(Failure::form(&setting.path(), format!("--{INFO} takes no keys")));
+            }
             for (index, value) in words(&setting.path(), &host.read_proc(&setting.path())?)?.iter().enumerate() {
                 let index = index.to_string();
                 let labels = [("name", setting.name.as_str()), ("value", value), ("index", index.as_str())];
@@ -78,7 +81,8 @@ fn show_numbers(host: &Host, setting: &Setting, out: &mut Families) -> Result<()
     let family = format!("node_sysctl_{}", sanitize(&setting.name));
     let help = format!("The kernel setting {}.", setting.name);
     if !setting.keys.is_empty() {
-        if setting.keys.len() != values.len() {
+        // One value needs no key, and upstream refuses it.
+        if setting.keys.len() != values.len() || values.len() == 1 {
             let what = format!("{} values for {} keys of --{INCLUDE}", values.len(), setting.keys.len());
             return Err(Failure::form(&path, what));
         }
@@ -111,6 +115,7 @@ mod tests {
         assert!(samples(&["--collector.sysctl.include-info=a"]).contains("{index=\"1\",name=\"a\",value=\"y\"} 1\n"));
         assert_eq!(samples(&["--collector.sysctl.include=fs.file-nr:a,b"]), "");
         assert_eq!(samples(&["--collector.sysctl.include=a"]), "");
+        assert_eq!(samples(&["--collector.sysctl.include-info=a:b,c"]), "");
         assert!(super::words("a", " \n").is_err());
     }
 }

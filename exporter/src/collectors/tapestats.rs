@@ -54,8 +54,14 @@ impl Gather for Tapestats {
             if !plain || self.filter.ignores(&device) {
                 continue;
             }
+            // Single files may be missing, all of them not.
+            host.sys_list(&format!("{FOLDER}/{device}/stats"))?;
             for (file, kind, name, factor, help) in FILES {
-                let value = host.sys_figure(&format!("{FOLDER}/{device}/stats/{file}"))? * factor;
+                let path = format!("{FOLDER}/{device}/stats/{file}");
+                let value = match host.sys_figure(&path) {
+                    Err(failure) if failure.is_absent() => 0.0,
+                    other => other? * factor,
+                };
                 out.sample(*kind, name, help, &[("device", &device)], value);
             }
         }
@@ -80,5 +86,7 @@ mod tests {
         assert!(samples.contains("node_tape_io_time_seconds_total{device=\"st0\"} 2\n"), "{samples}");
         assert_eq!(samples.lines().count(), 10, "{samples}");
         assert!(Tree::new().failure("tapestats").contains("no data"));
+        let tree = Tree::new().file("sys/class/scsi_tape/st0/dev", "9:0\n");
+        assert!(tree.failure("tapestats").contains("stats"));
     }
 }

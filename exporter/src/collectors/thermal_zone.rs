@@ -15,7 +15,12 @@ pub(super) const COLLECTOR: Collector = Collector {
 const FOLDER: &str = "class/thermal";
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    for name in host.sys_list(FOLDER).map_err(Failure::absent_is_no_data)? {
+    let names = match host.sys_list(FOLDER) {
+        // A machine without sensors is not a failure.
+        Err(failure) if failure.is_absent() => return Ok(()),
+        other => other?,
+    };
+    for name in names {
         // A sensor that does not answer is left out, the others are still shown.
         let Ok(kind) = host.sys_value(&format!("{FOLDER}/{name}/type")) else { continue };
         let number = |file: &str| host.sys_number(&format!("{FOLDER}/{name}/{file}"));

@@ -27,12 +27,16 @@ impl Gather for Vmstat {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
         for line in host.read_proc(PATH)?.lines() {
             let mut parts = line.split_ascii_whitespace();
-            let (Some(field), Some(value)) = (parts.next(), parts.next()) else { continue };
+            let (Some(field), Some(value)) = (parts.next(), parts.next()) else {
+                return Err(Failure::form(PATH, format!("line {line:?} has not two fields")));
+            };
+            // Also of a field that is not shown, so that a broken file is noticed.
+            let value = number(PATH, value)?;
             if self.fields.as_ref().is_some_and(|fields| !fields.is_match(field)) {
                 continue;
             }
             let help = format!("The field {field} of /proc/vmstat.");
-            out.sample(Kind::Untyped, &format!("node_vmstat_{field}"), &help, &[], number(PATH, value)?);
+            out.sample(Kind::Untyped, &format!("node_vmstat_{field}"), &help, &[], value);
         }
         Ok(())
     }

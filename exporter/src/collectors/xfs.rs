@@ -99,6 +99,9 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
             Err(failure) if failure.is_absent() || !host.sys(&path).exists() => continue,
             other => other?,
         };
+        if !text.lines().any(|line| LINES.iter().any(|(word, _)| line.split_whitespace().next() == Some(word))) {
+            return Err(Failure::form(&path, "no line of figures"));
+        }
         for (word, names) in LINES {
             let line = text.lines().find(|line| line.split_whitespace().next() == Some(word)).unwrap_or("");
             let mut fields = line.split_whitespace().skip(1);

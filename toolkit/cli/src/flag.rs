@@ -143,7 +143,18 @@ impl Flag {
         &self.name
     }
 
-    pub(crate) fn shown_default(&self) -> String {
+    /// What the flag is for, one line.
+    pub fn help(&self) -> &str {
+        &self.help
+    }
+
+    /// Whether the help leaves the flag out.
+    pub fn is_hidden(&self) -> bool {
+        self.hidden
+    }
+
+    /// The default as the help shows it: text in quotes, or the flag's name in capitals when there is none.
+    pub fn shown_default(&self) -> String {
         if let Some(text) = &self.placeholder {
             return text.clone();
         }

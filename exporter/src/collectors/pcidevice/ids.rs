@@ -85,7 +85,7 @@ impl Names {
 
     /// The five labels; what has no name shows its number.
     pub(super) fn labels(&self, device: &Identity) -> [(&'static str, String); 5] {
-        let or_number = |name: Option<&String>, number: u32| name.cloned().unwrap_or_else(|| format!("0x{number:04x}"));
+        let or_number = |name: Option<&String>, number: u32| name.cloned().unwrap_or_else(|| format!("{number:04x}"));
         let subsystem = [device.vendor, device.device, device.subsystem_vendor, device.subsystem_device];
         [
             ("vendor_name", or_number(self.vendors.get(&device.vendor), device.vendor)),
@@ -104,7 +104,7 @@ impl Names {
             .get(&[class, subclass, interface])
             .or_else(|| self.subclasses.get(&(class, subclass)))
             .or_else(|| self.classes.get(&class));
-        name.cloned().unwrap_or_else(|| format!("0x{number:06x}"))
+        name.cloned().unwrap_or_else(|| format!("Unknown class ({number:06x})"))
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         };
         assert_eq!(names.labels(&device).map(|(_, name)| name), ["Intel", "I350", "Intel", "OCP", "Ethernet"]);
         let device = Identity { class: 0x02_80_00, device: 1, subsystem_device: 2, ..device };
-        assert_eq!(names.labels(&device).map(|(_, name)| name), ["Intel", "0x0001", "Intel", "0x0002", "Network"]);
-        assert_eq!(names.class(0x01_08_02), "0x010802");
+        assert_eq!(names.labels(&device).map(|(_, name)| name), ["Intel", "0001", "Intel", "0002", "Network"]);
+        assert_eq!(names.class(0x01_08_02), "Unknown class (010802)");
     }
 }
