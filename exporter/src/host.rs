@@ -198,7 +198,7 @@ impl Host {
         } else {
             File::open(self.sys(path))?.read(&mut buffer)?
         };
-        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+        Ok(text_of(&buffer[..length]).trim().to_owned())
     }
 
     /// Whether a path of sysfs is a device's folder. Asked before [`Host::device_value`], because what is open below a
@@ -211,7 +211,7 @@ impl Host {
     pub(crate) fn device_value(&self, path: &str) -> io::Result<String> {
         let mut buffer = [0u8; SYS_BYTES_MAX];
         let length = self.kept.read_once(path, &self.sys(path), &mut buffer)?;
-        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+        Ok(text_of(&buffer[..length]).trim().to_owned())
     }
 
     /// One attribute of sysfs as a number, decimal or with `0x`.

@@ -9,14 +9,13 @@ use exposition::{Escaping, Family, Format, Metric, MetricValue};
 use metrics::{Counter, CounterVec, Gauge, Registry};
 use model::{Labels, MetricType};
 use runtime::{Clock, Shutdown, Tasks};
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use web::Router;
 use web::body::Body;
 use web::extract::{RawQuery, State};
-use web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use web::http::header::{ACCEPT, CONTENT_TYPE};
 use web::http::{HeaderMap, StatusCode};
 use web::response::Response;
 
@@ -206,29 +205,7 @@ fn encode(text: Vec<u8>, headers: &HeaderMap) -> Response {
             }
         }
     };
-    let builder = Response::builder().header(CONTENT_TYPE, exposition::content_type(format, escaping));
-    let wanted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(accepts_gzip);
-    let packed = wanted.then(|| gzip(&text)).and_then(Result::ok);
-    let response = match packed {
-        Some(packed) => builder.header(CONTENT_ENCODING, "gzip").body(Body::from(packed)),
-        None => builder.body(Body::from(text)),
-    };
-    response.unwrap_or_default()
-}
-
-fn accepts_gzip(header: &str) -> bool {
-    header.split(',').any(|part| {
-        let mut pieces = part.split(';').map(str::trim);
-        let named = matches!(pieces.next(), Some("gzip" | "*"));
-        let weight = pieces.find_map(|piece| piece.strip_prefix("q=")).map_or(Ok(1.0), str::parse::<f64>);
-        named && weight.is_ok_and(|weight| weight > 0.0)
-    })
-}
-
-fn gzip(text: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(text.len() / 4), flate2::Compression::fast());
-    encoder.write_all(text)?;
-    encoder.finish()
+    web::respond_body(text, &exposition::content_type(format, escaping), headers)
 }
 
 fn plain(code: StatusCode, text: String) -> Response {

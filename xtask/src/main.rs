@@ -21,8 +21,8 @@ usage: cargo xtask TASK
   check-lints                      the same without the tests
   tidy                             the import table, file and lint rules
   conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D
-  peers [--bin DIR]                scrape upstream's programs and ours crosswise and compare
-  peers exporter [--bin DIR]       compare each collector with upstream's on this machine
+  peers [PART] [--bin DIR]         scrape upstream's programs and ours crosswise and compare; or compare one part with
+                                   upstream's: exporter, promql, push
   bench [NAME…] [--bin DIR]        time ours against upstream's in the same run; there are exporter, push
   new collector|function|discovery|receiver NAME
                                    the file of a new thing and its line";

@@ -2,21 +2,36 @@
 
 use crate::processes::{self, free_port, http, start, wait};
 use anyhow::{Context, Result, bail};
-use std::{collections::BTreeSet, io::Write};
+use std::{collections::BTreeSet, io::Write, path::Path};
 
-/// Runs the comparison, or that of the host exporter's collectors alone; needs the binaries of
-/// `../shared/tools/get-peers`.
+/// Comparisons of one part: its name, its crate, the example that compares, and the program that it is given; none is
+/// the folder of all programs.
+const PARTS: &[(&str, &str, &str, Option<&str>)] = &[
+    ("exporter", "exporter", "peer", Some("prometheus-node-exporter")),
+    ("promql", "promql", "differential", None),
+    ("push", "pushgateway", "differential", Some("prometheus-pushgateway")),
+];
+
+/// Runs the crosswise comparison, or that of one part; needs the binaries of `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let (bin, rest) = processes::peers(args)?;
     match rest.as_slice() {
-        [] => {}
-        [one] if one.as_str() == "exporter" => {
-            let program = bin.join("prometheus-node-exporter");
+        [] => crosswise(&bin),
+        [one] => {
+            let known = || PARTS.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+            let (_, package, example, program) = PARTS
+                .iter()
+                .find(|(name, ..)| name == one)
+                .with_context(|| format!("no comparison {one}; there are {}", known()))?;
+            let program = program.map_or_else(|| bin.clone(), |program| bin.join(program));
             let program = program.to_string_lossy();
-            return crate::cargo(&["run", "--quiet", "--package", "exporter", "--example", "peer", "--", &program]);
+            crate::cargo(&["run", "--release", "--quiet", "--package", package, "--example", example, "--", &program])
         }
-        _ => bail!("usage: cargo xtask peers [exporter] [--bin DIR]"),
+        _ => bail!("usage: cargo xtask peers [PART] [--bin DIR]"),
     }
+}
+
+fn crosswise(bin: &Path) -> Result<()> {
     let ours = processes::ours()?;
     let work = crate::root().join("target/peers");
     let _ = std::fs::remove_dir_all(&work);
