@@ -64,7 +64,12 @@ fn lints() -> Result<()> {
 /// `cargo fmt` does not follow modules that a macro declares, so every tracked file is named.
 fn format_check() -> Result<()> {
     let files = tidy::tracked(&root(), ".rs")?;
-    sh(Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(files).current_dir(root()))
+    let checked =
+        Command::new("rustfmt").args(["--edition", "2024", "--check"]).args(files).current_dir(root()).status();
+    if !checked.context("starting rustfmt")?.success() {
+        bail!("the files above are not formatted; run rustfmt --edition 2024 on them");
+    }
+    Ok(())
 }
 
 /// The checkout that cargo was called in; a build folder may be shared by several.

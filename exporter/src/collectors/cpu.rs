@@ -25,7 +25,8 @@ fn flags() -> Vec<Flag> {
     vec![
         Flag::boolean("collector.cpu.guest", true, "Show time spent for guests"),
         Flag::boolean("collector.cpu.info", false, "Show model and frequency"),
-        Flag::string("collector.cpu.info.flags-include", "", "Pattern of the processor flags to show").without_default(),
+        Flag::string("collector.cpu.info.flags-include", "", "Pattern of the processor flags to show")
+            .without_default(),
         Flag::string("collector.cpu.info.bugs-include", "", "Pattern of the processor bugs to show").without_default(),
     ]
 }

@@ -608,10 +608,11 @@ mod tests {
             format!("x[{}", "-".repeat(100_000)),
             format!("x[{}", "1+".repeat(100_000)),
             "x".to_owned() + &"[1m:]".repeat(100_000),
-            format!("x{{a=~\"{}\"}}", "(a|b)*".repeat(100_000)),
         ] {
             assert!(parse_with(&text, &all()).is_err());
         }
+        // Go's dialect takes this one; what counts is that it ends.
+        drop(parse_with(&format!("x{{a=~\"{}\"}}", "(a|b)*".repeat(100_000)), &all()));
         let seed = "sum by (a) (rate(x{b=~\"c|d\",e!=\"é\"}[5m:1m+2] offset 1m)) > bool on (f) 1.5e3 and y @ 10";
         for cut in (0..seed.len()).filter(|cut| seed.is_char_boundary(*cut)) {
             for insert in ["", "(", "\"", "é", "\0", "}"] {
