@@ -29,6 +29,11 @@ pub fn command() -> Command {
             50_000_000,
             "Maximum number of samples a single query can load into memory.",
         ))
+        .flag(Flag::duration_prom(
+            "web.read-timeout",
+            "5m",
+            "Maximum duration before timing out read of the request, and closing idle connections.",
+        ))
         .flag(Flag::boolean("web.enable-lifecycle", false, "Enable shutdown and reload via HTTP request."))
         .flag(Flag::int("web.max-connections", 512, "Maximum number of simultaneous connections across all listeners."))
 }

@@ -94,7 +94,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     ready.set(true);
     tracing::info!("Server is ready to receive web requests.");
     let options = web::Options {
-        limits: web::Limits { connections: count(parsed.int("web.max-connections")), ..web::Limits::default() },
+        limits: limits(&parsed),
         clock: env.clock.clone(),
         shutdown: env.shutdown.clone(),
         tasks: env.tasks.clone(),
@@ -172,6 +172,16 @@ impl Environment {
         runtime::signals(&clock, &shutdown, &tasks)?;
         let proxies = client::ProxyEnvironment::from_variables(|name| std::env::var(name).ok());
         Ok(Self { clock, shutdown, tasks, proxies })
+    }
+}
+
+fn limits(parsed: &Parsed) -> web::Limits {
+    let patience = parsed.duration("web.read-timeout");
+    web::Limits {
+        connections: count(parsed.int("web.max-connections")),
+        idle_timeout: patience,
+        body_timeout: patience,
+        ..web::Limits::default()
     }
 }
 

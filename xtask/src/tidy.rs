@@ -1,4 +1,4 @@
-//! The house rules that no compiler checks: the import table of `docs/architecture.md` against the manifests.
+//! The house rules that no compiler checks: the tables of `docs/architecture.md` against the manifests.
 
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeMap, path::Path, process::Command};
@@ -10,6 +10,11 @@ pub(crate) fn tidy(root: &Path) -> Result<()> {
     let broken = violations(&table, &edges(root)?);
     if !broken.is_empty() {
         bail!("the import table of docs/architecture.md does not allow:\n{}", broken.join("\n"));
+    }
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).context("Cargo.toml")?;
+    let unexplained = unexplained(&page, &manifest);
+    if !unexplained.is_empty() {
+        bail!("docs/architecture.md does not say why these libraries were taken:\n{}", unexplained.join("\n"));
     }
     for file in tracked(root, ".rs")? {
         let text = std::fs::read_to_string(root.join(&file))?;
@@ -43,6 +48,20 @@ fn import_table(page: &str) -> Result<BTreeMap<String, Vec<String>>> {
         }
     }
     Ok(table)
+}
+
+/// Libraries of the workspace that no row of the page's first columns names.
+fn unexplained(page: &str, manifest: &str) -> Vec<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split('|').next());
+    let named: Vec<&str> = rows.flat_map(|cell| cell.split([',', ' '])).collect();
+    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    let theirs = section.lines().filter(|line| line.contains(" = ") && !line.contains("path ="));
+    theirs
+        .filter_map(|line| line.split(" = ").next())
+        .filter(|name| !named.contains(name))
+        .map(|name| format!("  {name}: no row under Libraries"))
+        .collect()
 }
 
 /// Every edge between our crates: (from, to, whether only tests need it).
@@ -94,6 +113,13 @@ mod tests {
         if let Err(error) = tidy(&crate::root()) {
             panic!("{error:#}");
         }
+    }
+
+    #[test]
+    fn a_library_without_a_row_is_named() {
+        let manifest =
+            "[workspace.dependencies]\nours = { path = \"x\" }\na = \"1\"\nb = \"1\"\n[package]\nc = \"1\"\n";
+        assert_eq!(unexplained("| a, x | for | why |", manifest), ["  b: no row under Libraries"]);
     }
 
     #[test]
