@@ -236,7 +236,8 @@ fn spans(counts: &Counts) -> (Vec<Span>, Vec<f64>) {
     for (index, _) in counts {
         match spans.last_mut() {
             Some(span) if *index == end => span.length += 1,
-            _ => spans.push(Span { offset: index - end, length: 1 }),
+            // Further apart than spans can say is further apart than floats can be.
+            _ => spans.push(Span { offset: index.saturating_sub(end), length: 1 }),
         }
         end = index.saturating_add(1);
     }

@@ -84,7 +84,8 @@ impl Run<'_> {
     /// The stored series with samples after `first` and until `last`. Equal selectors are read once.
     pub(crate) fn read(&mut self, matchers: &[model::Matcher], first: i64, last: i64) -> Done<Arc<Vec<Columns>>> {
         self.alive()?;
-        let key = (format!("{matchers:?}"), first, last);
+        let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+        let key = (texts.join(","), first, last);
         if let Some(known) = self.shared.get(&key) {
             return Ok(Arc::clone(known));
         }

@@ -63,7 +63,7 @@ fn regression(window: &Window<'_>, origin: i64) -> (f64, f64) {
     for (time, value) in window.times.iter().zip(values) {
         constant &= n == 0.0 || *value == values[0];
         n += 1.0;
-        let at = (time - origin) as f64 / 1000.0;
+        let at = time.saturating_sub(origin) as f64 / 1000.0;
         x = add(at, x.0, x.1);
         y = add(*value, y.0, y.1);
         xy = add(at * value, xy.0, xy.1);
