@@ -3,7 +3,6 @@
 
 mod stack;
 
-use cli::Outcome;
 use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -39,20 +38,5 @@ fn service(name: &str, args: Vec<String>) -> ExitCode {
         "exporter" => exporter::main(args),
         "pushgateway" => pushgateway::main(args),
         _ => server::main(args),
-    }
-}
-
-/// Prints what a command line that does not run has to say.
-fn said(outcome: Outcome) -> Result<cli::Parsed, ExitCode> {
-    match outcome {
-        Outcome::Run(parsed) => Ok(parsed),
-        Outcome::Print(text) => {
-            println!("{text}");
-            Err(ExitCode::SUCCESS)
-        }
-        Outcome::Refuse { message, code } => {
-            eprintln!("{message}");
-            Err(ExitCode::from(u8::try_from(code).unwrap_or(1)))
-        }
     }
 }

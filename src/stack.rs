@@ -10,13 +10,13 @@ const SERVICES: [&str; 3] = ["exporter", "pushgateway", "server"];
 /// Runs the stack until a signal.
 pub(crate) fn main(args: Vec<String>) -> ExitCode {
     let (own, passed) = split(args);
-    let parsed = match crate::said(command().parse(own)) {
+    let parsed = match command().parse(own).run_or_say() {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
     let mut parts = Vec::new();
     for (command, args) in [exporter::command(), pushgateway::command(), server::command()].into_iter().zip(passed) {
-        match crate::said(command.parse(args)) {
+        match command.parse(args).run_or_say() {
             Ok(parsed) => parts.push(parsed),
             Err(code) => return code,
         }

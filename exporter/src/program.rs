@@ -1,7 +1,7 @@
 //! The exporter as a program: command line, log, runtime, exit code.
 
 use crate::{Environment, StartError, command, run};
-use cli::{Outcome, Parsed};
+use cli::Parsed;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use runtime::{Clock, Shutdown, Tasks};
 use std::process::ExitCode;
@@ -12,16 +12,9 @@ const WORKERS_MAX: usize = 64;
 
 /// Runs the exporter with the arguments after the program's name.
 pub fn main(args: Vec<String>) -> ExitCode {
-    let parsed = match command().parse(args) {
-        Outcome::Run(parsed) => parsed,
-        Outcome::Print(text) => {
-            println!("{}", text.trim_end());
-            return ExitCode::SUCCESS;
-        }
-        Outcome::Refuse { message, code } => {
-            eprintln!("{}", message.trim_end());
-            return ExitCode::from(u8::try_from(code).unwrap_or(1));
-        }
+    let parsed = match command().parse(args).run_or_say() {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
     if let Err(error) = cli::log::init(parsed.str("log.level"), parsed.str("log.format"), cli::log::Style::Slog) {
         eprintln!("node_exporter: error: {error}");

@@ -5,7 +5,7 @@
 
 use crate::key::Key;
 use anyhow::{Context, bail, ensure};
-use cli::{Command, Flag, Outcome, Parsed};
+use cli::{Command, Flag, Parsed};
 use client::{Client, HttpConfig, Options, Request};
 use exposition::{Escaping, Family, Format, write};
 use runtime::{Clock, Shutdown, Tasks};
@@ -80,16 +80,9 @@ pub fn main(mut args: Vec<String>) -> ExitCode {
         Some(at) => args.split_off(at).split_off(1),
         None => Vec::new(),
     };
-    let parsed = match command().parse(args) {
-        Outcome::Run(parsed) => parsed,
-        Outcome::Print(text) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
-        }
-        Outcome::Refuse { message, code } => {
-            eprintln!("{message}");
-            return ExitCode::from(u8::try_from(code).unwrap_or(1));
-        }
+    let parsed = match command().parse(args).run_or_say() {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime");
     match runtime.and_then(|runtime| runtime.block_on(run(&parsed, wrapped))) {
@@ -236,7 +229,7 @@ mod tests {
 
     fn parsed(args: &[&str]) -> Parsed {
         match command().parse(args.iter().map(|arg| (*arg).to_owned())) {
-            Outcome::Run(parsed) => parsed,
+            cli::Outcome::Run(parsed) => parsed,
             other => panic!("{other:?}"),
         }
     }

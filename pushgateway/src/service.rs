@@ -8,7 +8,7 @@ use crate::{
     route::Routes,
 };
 use anyhow::Context;
-use cli::{Outcome, Parsed};
+use cli::Parsed;
 use runtime::{Clock, Shutdown, Tasks};
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 use web::Router;
@@ -138,16 +138,9 @@ pub async fn run(parsed: Parsed, env: Environment) -> anyhow::Result<()> {
 
 /// The whole of a `pushgateway` process. Unlike upstream's, it ends with 1 when it cannot listen.
 pub fn main(args: Vec<String>) -> ExitCode {
-    let parsed = match flags::command().parse(args) {
-        Outcome::Run(parsed) => parsed,
-        Outcome::Print(text) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
-        }
-        Outcome::Refuse { message, code } => {
-            eprintln!("{message}");
-            return ExitCode::from(u8::try_from(code).unwrap_or(1));
-        }
+    let parsed = match flags::command().parse(args).run_or_say() {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
     if let Err(error) = cli::log::init(parsed.str("log.level"), parsed.str("log.format"), cli::log::Style::GoKit) {
         eprintln!("pushgateway: error: {error}");

@@ -13,7 +13,7 @@ pub use config::{Config, ConfigError};
 pub use flags::command;
 
 use anyhow::Context;
-use cli::{Outcome, Parsed};
+use cli::Parsed;
 use flags::count;
 use parking_lot::Mutex;
 use reload::{Reload, ReloadGauges, Running};
@@ -120,16 +120,9 @@ fn seed(config: &Config) -> u64 {
 
 /// The whole of a `prometheus` process: command line, logs, signals, exit code.
 pub fn main(args: Vec<String>) -> ExitCode {
-    let parsed = match command().parse(args) {
-        Outcome::Run(parsed) => parsed,
-        Outcome::Print(text) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
-        }
-        Outcome::Refuse { message, code } => {
-            eprintln!("{message}");
-            return ExitCode::from(u8::try_from(code).unwrap_or(1));
-        }
+    let parsed = match command().parse(args).run_or_say() {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
     };
     if let Err(error) = cli::log::init(parsed.str("log.level"), parsed.str("log.format"), cli::log::Style::Slog) {
         eprintln!("prometheus: error: {error}");

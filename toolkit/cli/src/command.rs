@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::flag::{Flag, Kind, Value};
@@ -29,6 +30,26 @@ pub enum Outcome {
         /// Exit code.
         code: i32,
     },
+}
+
+impl Outcome {
+    /// The command line of a run. Anything else is said where it belongs, and the code to exit with is the error.
+    ///
+    /// # Errors
+    /// The exit code, once the text is printed.
+    pub fn run_or_say(self) -> Result<Parsed, ExitCode> {
+        match self {
+            Self::Run(parsed) => Ok(parsed),
+            Self::Print(text) => {
+                println!("{}", text.trim_end());
+                Err(ExitCode::SUCCESS)
+            }
+            Self::Refuse { message, code } => {
+                eprintln!("{}", message.trim_end());
+                Err(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+            }
+        }
+    }
 }
 
 /// A program and its flags.
