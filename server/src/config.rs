@@ -217,7 +217,7 @@ struct Global {
     label_name_length_limit: Option<u64>,
     label_value_length_limit: Option<u64>,
     keep_dropped_targets: Option<u64>,
-    scrape_protocols: Unbuilt,
+    scrape_protocols: Option<Vec<String>>,
     rule_query_offset: Unbuilt,
     query_log_file: Unbuilt,
     scrape_failure_log_file: Unbuilt,
@@ -253,7 +253,7 @@ struct Job {
     relabel_configs: Option<Vec<Rule>>,
     metric_relabel_configs: Option<Vec<Rule>>,
     static_configs: Option<Vec<Static>>,
-    scrape_protocols: Unbuilt,
+    scrape_protocols: Option<Vec<String>>,
     scrape_failure_log_file: Unbuilt,
     metric_name_validation_scheme: Unbuilt,
     metric_name_escaping_scheme: Unbuilt,
@@ -415,6 +415,7 @@ fn scrape_config(job: Job, http: HttpConfig, global: &Global, defaults: &Default
     }
     let limit = |own: Option<u64>, global: Option<u64>| own.filter(|n| *n > 0).or(global).unwrap_or_default();
     let size = job.body_size_limit.map(|size| size.0);
+    let native = job.scrape_native_histograms.or(global.scrape_native_histograms).unwrap_or(false);
     Ok(ScrapeConfig {
         interval,
         timeout,
@@ -435,9 +436,10 @@ fn scrape_config(job: Job, http: HttpConfig, global: &Global, defaults: &Default
         label_value_length_limit: limit(job.label_value_length_limit, global.label_value_length_limit),
         target_limit: limit(job.target_limit, global.target_limit),
         fallback: job.fallback_scrape_protocol.as_deref().map(fallback).transpose()?,
+        protocols: protocols(job.scrape_protocols.as_ref().or(global.scrape_protocols.as_ref()), native)?,
         track_timestamps_staleness: job.track_timestamps_staleness.unwrap_or(false),
         extra_metrics: job.extra_scrape_metrics.or(global.extra_scrape_metrics).unwrap_or(false),
-        native_histograms: job.scrape_native_histograms.or(global.scrape_native_histograms).unwrap_or(false),
+        native_histograms: native,
         always_scrape_classic: job
             .always_scrape_classic_histograms
             .or(global.always_scrape_classic_histograms)
@@ -464,6 +466,26 @@ fn groups(statics: Vec<Static>) -> Vec<discovery::Group> {
         labels: Labels::from_pairs(one.labels.unwrap_or_default()),
     };
     statics.into_iter().enumerate().map(group).collect()
+}
+
+/// The formats that are asked for: as listed, or upstream's, which begin with protobuf when native histograms are wanted.
+fn protocols(listed: Option<&Vec<String>>, native: bool) -> Result<Vec<exposition::Protocol>, String> {
+    use exposition::Protocol;
+    let Some(listed) = listed else {
+        return Ok(if native { Protocol::DEFAULT_NATIVE.to_vec() } else { Protocol::DEFAULT.to_vec() });
+    };
+    if listed.is_empty() {
+        return Err("scrape_protocols is empty; name a format or leave the key out".into());
+    }
+    let mut found = Vec::new();
+    for name in listed {
+        let protocol = Protocol::parse(name).ok_or_else(|| format!("unknown scrape protocol {name:?}"))?;
+        if found.contains(&protocol) {
+            return Err(format!("duplicated protocol in scrape_protocols, got {name:?} twice"));
+        }
+        found.push(protocol);
+    }
+    Ok(found)
 }
 
 fn fallback(name: &str) -> Result<exposition::Format, String> {
@@ -536,6 +558,8 @@ mod tests {
             ("scrape_configs:\n- job_name: a\n  scrape_interval: 5x\n", "p.yml:3:"),
             ("scrape_configs:\n- job_name: a\n  scrape_interval: 5s\n  scrape_timeout: 9s\n", "greater than"),
             ("scrape_configs:\n- job_name: a\n  relabel_configs: [{action: hashmod, target_label: x}]\n", "modulus"),
+            ("scrape_configs:\n- {job_name: a, scrape_protocols: [PrometheusText9]}\n", "unknown scrape protocol"),
+            ("scrape_configs:\n- {job_name: a, scrape_protocols: []}\n", "is empty"),
             ("rule_files: [a.yml]\n", "not built"),
             ("alerting: {alertmanagers: [{static_configs: [{targets: ['x:1']}]}]}\n", "not built"),
         ] {

@@ -2,17 +2,13 @@
 
 use crate::{Failure, ScrapeConfig, runner::Shared};
 use client::{Client, Encoding, FetchError, Options, Request};
-use exposition::Format;
+use exposition::{Escaping, Format};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{ACCEPT, CONTENT_TYPE},
 };
 use parking_lot::Mutex;
 use std::time::Duration;
-
-/// What is asked for: upstream's list without the formats that are not built.
-const FORMATS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
-                       text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
 /// How long the target may take, in seconds.
 const TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
@@ -74,7 +70,7 @@ impl Http {
         let client = self.0.as_ref().map_err(|why| Failure::new(why.clone()))?;
         let limit = if config.body_size_limit > 0 { config.body_size_limit } else { BODY_MAX };
         let request = Request {
-            headers: headers(timeout),
+            headers: headers(timeout, config),
             accept: if config.compression { &[Encoding::Gzip] } else { &[] },
             ..Request::get(url, timeout, limit)
         };
@@ -90,9 +86,12 @@ impl Http {
     }
 }
 
-fn headers(timeout: Duration) -> HeaderMap {
+fn headers(timeout: Duration, config: &ScrapeConfig) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static(FORMATS));
+    let accept = exposition::accept_header(&config.protocols, Escaping::AllowUtf8);
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(ACCEPT, accept);
+    }
     if let Ok(seconds) = timeout.as_secs_f64().to_string().try_into() {
         headers.insert(TIMEOUT, seconds);
     }

@@ -47,6 +47,8 @@ pub struct ScrapeConfig {
     pub target_limit: u64,
     /// Format of a body that does not say what it is.
     pub fallback: Option<exposition::Format>,
+    /// Formats asked for, the best first.
+    pub protocols: Vec<exposition::Protocol>,
     /// Whether series with exposed times end with a marker too.
     pub track_timestamps_staleness: bool,
     /// Whether the report has three series more: timeout, sample limit, body size.
@@ -284,6 +286,7 @@ pub(crate) mod tests {
             label_value_length_limit: 0,
             target_limit: 0,
             fallback: None,
+            protocols: exposition::Protocol::DEFAULT.to_vec(),
             track_timestamps_staleness: false,
             extra_metrics: false,
             keep_dropped_targets: 0,
