@@ -222,3 +222,44 @@ fn families_are_remembered_for_ten_scrapes() {
     }
     assert!(bench.target.families().is_empty());
 }
+
+#[test]
+fn native_histograms_of_protobuf_are_stored_as_such_when_wanted() {
+    let native = model::FloatHistogram {
+        integer: true,
+        count: 3.0,
+        sum: 4.5,
+        zero_threshold: 0.001,
+        positive_spans: vec![model::Span { offset: 1, length: 2 }],
+        positive: vec![1.0, 2.0],
+        ..Default::default()
+    };
+    let histogram = exposition::Histogram {
+        count: 3.0,
+        sum: 4.5,
+        buckets: vec![(1.0, 1.0), (f64::INFINITY, 3.0)],
+        native: Some(native),
+        ..Default::default()
+    };
+    let value = exposition::MetricValue::Histogram(Box::new(histogram));
+    let mut family = exposition::Family::new("h", "Help.", model::MetricType::Histogram);
+    family.metrics.push(exposition::Metric { labels: Labels::empty(), value, at: None });
+    let mut body = Vec::new();
+    exposition::write(&[family], Format::Protobuf, exposition::Escaping::AllowUtf8, &mut body);
+    for (native_histograms, always_scrape_classic, classic) in [(true, false, 0), (true, true, 2), (false, false, 2)] {
+        let mut bench = Bench::new(ScrapeConfig { native_histograms, always_scrape_classic, ..config(&[]) });
+        for _ in 0..2 {
+            bench.at += 15_000;
+            let fetched = Ok((body.as_slice(), Format::Protobuf));
+            let outcome = bench.target.ingest(Timestamp(bench.at), 0.1, fetched, &bench.store);
+            assert_eq!(outcome.error, None);
+        }
+        let querier = bench.store.querier(Timestamp(0), Timestamp(i64::MAX));
+        let matcher = Matcher::new(MatchOp::Equal, METRIC_NAME, "h").expect("valid");
+        let mut batch = Vec::new();
+        querier.select(&[matcher]).expect("readable").next_batch(9, &mut batch).expect("readable");
+        let stored: Vec<f64> = batch.iter().flat_map(|columns| &columns.histograms).map(|(_, h)| h.count).collect();
+        assert_eq!(stored, if native_histograms { vec![3.0, 3.0] } else { vec![] });
+        assert_eq!(bench.series("h_bucket").len(), classic);
+    }
+}
