@@ -9,7 +9,7 @@ use web::{
     Router,
     body::{Body, Bytes},
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -42,7 +42,16 @@ pub fn router(backend: Arc<Backend>) -> Router {
         .route("/metadata", get(metadata::families))
         .route("/targets", get(targets))
         .route("/targets/metadata", get(metadata::by_target))
-        .route("/rules", get(|headers: HeaderMap| async move { nothing("{\"groups\":[]}", &headers) }))
+        .route("/rules", get(rules))
+        .route("/notifications", get(|headers: HeaderMap| async move { nothing("[]", &headers) }))
+        .route(
+            "/status/walreplay",
+            get(|headers: HeaderMap| async move { nothing("{\"min\":0,\"max\":0,\"current\":0}", &headers) }),
+        )
+        .route("/admin/tsdb/delete_series", post(no_admin).put(no_admin))
+        .route("/admin/tsdb/clean_tombstones", post(no_admin).put(no_admin))
+        .route("/admin/tsdb/snapshot", post(no_admin).put(no_admin))
+        .route("/write", post(|| async { (StatusCode::NOT_FOUND, NO_WRITE) }))
         .route("/alerts", get(|headers: HeaderMap| async move { nothing("{\"alerts\":[]}", &headers) }))
         .route(
             "/alertmanagers",
@@ -55,7 +64,9 @@ pub fn router(backend: Arc<Backend>) -> Router {
         .route("/status/config", get(config))
         .route("/status/flags", get(flags))
         .route("/status/runtimeinfo", get(runtime_info))
-        .route("/status/tsdb", get(tsdb_status));
+        .route("/status/tsdb", get(tsdb_status))
+        .fallback(not_found)
+        .layer(web::middleware::from_fn(cors));
     Router::new()
         .nest("/api/v1", api)
         .route("/", get(|| async { redirect("/query") }))
@@ -72,8 +83,10 @@ pub fn router(backend: Arc<Backend>) -> Router {
         .route("/version", get(version))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
         .route("/-/ready", get(ready))
-        .route("/-/reload", post(reload).put(reload))
-        .route("/-/quit", post(quit).put(quit))
+        .route("/-/reload", post(reload).put(reload).get(only_writes))
+        .route("/-/quit", post(quit).put(quit).get(only_writes))
+        .fallback(not_found)
+        .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n") })
         .with_state(backend)
 }
 
@@ -131,6 +144,9 @@ pub(crate) fn params(query: Option<String>, headers: &HeaderMap, body: &[u8]) ->
 
 fn failure(error: promql::QueryError) -> Failure {
     match &error {
+        promql::QueryError::Parse(parse) if parse.message.starts_with("invalid expression type") => {
+            Failure::bad(format!("invalid parameter \"query\": {}", parse.message))
+        }
         promql::QueryError::Parse(_) => Failure::bad(format!("invalid parameter \"query\": {error}")),
         promql::QueryError::Timeout => Failure::timeout(error.to_string()),
         _ => Failure::execution(error.to_string()),
@@ -155,10 +171,38 @@ async fn admitted(
     .await
 }
 
-fn answered(answer: &promql::Answer) -> Data {
+/// The engine with what a request may change: a shorter timeout, another look back.
+fn engine(backend: &Backend, params: &Params) -> Result<promql::Engine, Failure> {
+    let mut options = backend.engine.options().clone();
+    let span = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+    if let Some(ms) = params.duration("timeout")? {
+        options.timeout = options.timeout.min(span(ms));
+    }
+    if let Some(ms) = params.duration("lookback_delta")?.filter(|ms| *ms > 0) {
+        options.lookback = span(ms);
+    }
+    Ok(promql::Engine::new(options, backend.clock.clone()))
+}
+
+/// The answer as JSON, cut to `limit` series when that is not 0.
+fn answered(mut answer: promql::Answer, limit: usize) -> Data {
+    let cut = match &mut answer.value {
+        promql::QueryValue::Vector(rows) if limit > 0 && rows.len() > limit => {
+            rows.truncate(limit);
+            true
+        }
+        promql::QueryValue::Matrix(rows) if limit > 0 && rows.len() > limit => {
+            rows.truncate(limit);
+            true
+        }
+        _ => false,
+    };
+    if cut {
+        answer.warnings.push("results truncated due to limit".into());
+    }
     let mut done = Data::from(String::new());
     json::result(&answer.value, &mut done.data);
-    json::notes(answer, &mut done.tail);
+    json::notes(&answer, &mut done.tail);
     done
 }
 
@@ -166,9 +210,10 @@ async fn query(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderM
     let params = params(raw, &headers, &body);
     admitted(backend, headers, move |backend| {
         let at = params.time("time", backend.now())?;
-        let text = params.need("query")?;
-        let result = backend.engine.instant(&*backend.storage, text, at).map_err(failure)?;
-        Ok(answered(&result))
+        let limit = params.limit()?;
+        let text = params.get("query").unwrap_or_default();
+        let result = engine(backend, &params)?.instant(&*backend.storage, text, at).map_err(failure)?;
+        Ok(answered(result, limit))
     })
     .await
 }
@@ -176,21 +221,21 @@ async fn query(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderM
 async fn query_range(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
     let params = params(raw, &headers, &body);
     admitted(backend, headers, move |backend| {
+        let limit = params.limit()?;
         let (text, start, end, step) = range(&params)?;
-        let result = backend.engine.range(&*backend.storage, text, start, end, step).map_err(failure)?;
-        Ok(answered(&result))
+        let engine = engine(backend, &params)?;
+        let result = engine.range(&*backend.storage, text, start, end, step).map_err(failure)?;
+        Ok(answered(result, limit))
     })
     .await
 }
 
 fn range(params: &Params) -> Result<(&str, Timestamp, Timestamp, u64), Failure> {
-    params.need("start")?;
-    params.need("end")?;
-    params.need("step")?;
-    let (start, end) = (params.time("start", Timestamp(0))?, params.time("end", Timestamp(0))?);
+    let (start, end) = (params.moment("start")?, params.moment("end")?);
     if end < start {
         return Err(Failure::bad("invalid parameter \"end\": end timestamp must not be before start time"));
     }
+    params.need("step")?;
     let step = params.duration("step")?.unwrap_or_default();
     if step <= 0 {
         return Err(Failure::bad(
@@ -203,7 +248,7 @@ fn range(params: &Params) -> Result<(&str, Timestamp, Timestamp, u64), Failure> 
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    Ok((params.need("query")?, start, end, step.unsigned_abs()))
+    Ok((params.get("query").unwrap_or_default(), start, end, step.unsigned_abs()))
 }
 
 async fn format_query(State(_): Shared, RawQuery(raw): RawQuery, headers: HeaderMap, body: Bytes) -> Response {
@@ -240,6 +285,55 @@ async fn query_exemplars(State(backend): Shared, RawQuery(raw): RawQuery, header
         .and_then(|_| params.time("end", backend.now()))
         .and_then(|_| parsed(&params));
     envelope(checked.map(|_| Data::from("[]".to_owned())), &headers)
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+async fn only_writes() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed")
+}
+
+const NO_WRITE: &str = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
+
+async fn no_admin(headers: HeaderMap) -> Response {
+    envelope(Err(Failure::unavailable("admin APIs disabled")), &headers)
+}
+
+/// No rules are evaluated yet; the parameters are checked.
+async fn rules(RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
+    let params = params(raw, &headers, b"");
+    match params.get("type").map(str::to_lowercase) {
+        Some(kind) if kind != "alert" && kind != "record" => {
+            let text = format!("invalid parameter \"type\": not supported value {kind:?}");
+            envelope(Err(Failure::bad(text)), &headers)
+        }
+        _ => nothing("{\"groups\":[]}", &headers),
+    }
+}
+
+/// Lets pages of any origin ask, as upstream's default does; a preflight on any path is answered here.
+async fn cors(request: web::extract::Request, next: web::middleware::Next) -> Response {
+    let origin = request.headers().contains_key(header::ORIGIN);
+    let mut response = if request.method() == web::http::Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if origin {
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
 }
 
 /// An answer about what this server does not do.
@@ -547,3 +641,7 @@ async fn targets_page(State(backend): Shared) -> Response {
 fn html(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response()
 }
+
+#[cfg(test)]
+#[path = "handlers_tests.rs"]
+mod tests;

@@ -109,6 +109,10 @@ impl Failure {
         Self { kind: "execution", status: 422, text: text.into() }
     }
 
+    fn unavailable(text: impl Into<String>) -> Self {
+        Self { kind: "unavailable", status: 500, text: text.into() }
+    }
+
     fn timeout(text: impl Into<String>) -> Self {
         Self { kind: "timeout", status: 503, text: text.into() }
     }

@@ -27,10 +27,19 @@ impl Params {
         self.get(name).ok_or_else(|| bad(name, &format!("cannot parse {:?} to a valid value", "")))
     }
 
+    /// A time that may be left out.
     pub(crate) fn time(&self, name: &str, default: Timestamp) -> Result<Timestamp, Failure> {
         self.get(name).map_or(Ok(default), |text| {
-            Timestamp::parse(text).ok_or_else(|| bad(name, &format!("cannot parse {text:?} to a valid timestamp")))
+            Timestamp::parse(text).ok_or_else(|| {
+                bad(name, &format!("invalid time value for '{name}': cannot parse {text:?} to a valid timestamp"))
+            })
         })
+    }
+
+    /// A time that must be there.
+    pub(crate) fn moment(&self, name: &str) -> Result<Timestamp, Failure> {
+        let text = self.get(name).unwrap_or_default();
+        Timestamp::parse(text).ok_or_else(|| bad(name, &format!("cannot parse {text:?} to a valid timestamp")))
     }
 
     /// A duration in milliseconds: float seconds or upstream's notation.
@@ -47,19 +56,29 @@ impl Params {
         Duration::parse(text).map(|d| Some(d.as_millis() as i64)).map_err(|_| fail(""))
     }
 
+    /// At most so many results; 0 is "all".
     pub(crate) fn limit(&self) -> Result<usize, Failure> {
-        self.get("limit")
-            .map_or(Ok(0), |text| text.parse().map_err(|_| bad("limit", "limit must be a non-negative number")))
+        let Some(text) = self.get("limit") else { return Ok(0) };
+        let number = text
+            .parse::<i64>()
+            .map_err(|_| bad("limit", &format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
+        usize::try_from(number).map_err(|_| bad("limit", "limit must be non-negative"))
     }
 
     /// The matcher sets of `match[]`.
     pub(crate) fn matchers(&self) -> Result<Vec<Vec<Matcher>>, Failure> {
+        let empty = || bad("match[]", "match[] must contain at least one non-empty matcher");
         let sets = self
             .all("match[]")
-            .map(|text| promql::parse_selector(text).map_err(|error| bad("match[]", &error.to_string())))
+            .map(|text| {
+                promql::parse_selector(text).map_err(|error| match error.message.as_str() {
+                    message if message.starts_with("vector selector must contain") => empty(),
+                    _ => bad("match[]", &error.to_string()),
+                })
+            })
             .collect::<Result<Vec<_>, _>>()?;
         if sets.iter().any(|set| set.iter().all(Matcher::matches_empty)) {
-            return Err(Failure::bad("match[] must contain at least one non-empty matcher"));
+            return Err(empty());
         }
         Ok(sets)
     }

@@ -27,7 +27,7 @@ mod tls;
 mod tls_tests;
 
 pub use answer::{metrics_response, respond_body};
-pub use axum::{Router, body, extract, http, response, routing};
+pub use axum::{Router, body, extract, http, middleware, response, routing};
 pub use config::ConfigError;
 pub use curves::p521;
 pub use listen::{BindError, Limits, ListenConfig, Listeners, Options, check_config};

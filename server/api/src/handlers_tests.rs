@@ -1,0 +1,130 @@
+//! Requests against a router over the in-memory store; the expected answers were seen on upstream's server.
+
+use super::*;
+use model::Labels;
+use storage::{Memory, Storage};
+use tower_service::Service;
+
+fn backend() -> Arc<Backend> {
+    let store = Memory::new(storage::Limits::default());
+    let mut appender = store.appender();
+    for name in ["a", "b"] {
+        let labels = Labels::from_pairs([("__name__", "m"), ("x", name)]);
+        let series = appender.series(&labels).expect("a series");
+        appender.float(series, Timestamp(1000), 1.0).expect("in order");
+    }
+    appender.commit().expect("stored");
+    let clock = runtime::Clock::system();
+    let ready = crate::Readiness::default();
+    ready.set(true);
+    Arc::new(Backend {
+        storage: Arc::new(store),
+        engine: promql::Engine::new(promql::EngineOptions::default(), clock.clone()),
+        targets: Box::new(TargetsView::default),
+        families: Box::new(Vec::new),
+        external_labels: Box::new(Labels::empty),
+        reloaded: Box::new(|| crate::Reloaded { worked: true, at_ms: 0 }),
+        started_ms: 0,
+        retention: "15d".into(),
+        config: Box::new(String::new),
+        flags: Vec::new(),
+        registry: metrics::Registry::new(),
+        clock,
+        ready,
+        queries: Arc::new(tokio::sync::Semaphore::new(1)),
+        lifecycle: None,
+    })
+}
+
+async fn ask(method: &str, path: &str) -> (u16, String, HeaderMap) {
+    let request = web::http::Request::builder().method(method).uri(path).header("Origin", "http://x");
+    let request = request.body(Body::empty()).expect("a request");
+    let response = router(backend()).call(request).await.expect("an answer");
+    let (head, body) = response.into_parts();
+    let body = web::body::to_bytes(body, 1 << 20).await.expect("a body");
+    (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned(), head.headers)
+}
+
+#[tokio::test]
+async fn refusals_are_upstreams() {
+    let error = |text: &str| format!("\"error\":\"{}\"}}", text.replace('"', "\\\""));
+    for (method, path, status, want) in [
+        (
+            "GET",
+            "/api/v1/query?query=1&time=x",
+            400,
+            error("invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a valid timestamp"),
+        ),
+        (
+            "GET",
+            "/api/v1/query?query=1&timeout=x",
+            400,
+            error("invalid parameter \"timeout\": cannot parse \"x\" to a valid duration"),
+        ),
+        (
+            "GET",
+            "/api/v1/query?query=1&limit=-1",
+            400,
+            error("invalid parameter \"limit\": limit must be non-negative"),
+        ),
+        (
+            "GET",
+            "/api/v1/query?query=1&limit=x",
+            400,
+            error("invalid parameter \"limit\": strconv.Atoi: parsing \"x\": invalid syntax"),
+        ),
+        (
+            "GET",
+            "/api/v1/query_range?query=1&start=x&end=1&step=1",
+            400,
+            error("invalid parameter \"start\": cannot parse \"x\" to a valid timestamp"),
+        ),
+        (
+            "GET",
+            "/api/v1/query_range?query=m[5m]&start=0&end=1&step=1",
+            400,
+            error(
+                "invalid parameter \"query\": invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
+            ),
+        ),
+        (
+            "GET",
+            "/api/v1/series?match[]=%7B%7D",
+            400,
+            error("invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"),
+        ),
+        ("GET", "/api/v1/rules?type=x", 400, error("invalid parameter \"type\": not supported value \"x\"")),
+        ("POST", "/api/v1/admin/tsdb/snapshot", 500, error("admin APIs disabled")),
+        ("GET", "/api/v1/nope", 404, "404 page not found\n".into()),
+        ("GET", "/nope", 404, "404 page not found\n".into()),
+        ("DELETE", "/api/v1/query", 405, "Method Not Allowed\n".into()),
+        ("GET", "/-/reload", 405, "Only POST or PUT requests allowed".into()),
+        ("POST", "/-/reload", 403, "Lifecycle API is not enabled.".into()),
+        ("OPTIONS", "/api/v1/anything", 204, String::new()),
+    ] {
+        let (found, body, _) = ask(method, path).await;
+        assert_eq!(found, status, "{method} {path}: {body}");
+        assert!(body.ends_with(&want), "{method} {path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn answers_and_their_limits() {
+    let (status, body, headers) = ask("GET", "/api/v1/query?query=m&time=2&limit=1").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        body,
+        "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"__name__\":\"m\",\"x\":\"a\"},\
+         \"value\":[2,\"1\"]}]},\"warnings\":[\"results truncated due to limit\"]}"
+    );
+    assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    assert!(headers.get_all(header::VARY).iter().any(|value| value == "Origin"));
+    let (_, body, _) = ask("GET", "/api/v1/query?query=m&time=2&lookback_delta=0.5").await;
+    assert!(body.contains("\"result\":[]"), "{body}");
+    let (_, body, _) = ask("GET", "/api/v1/format_query?query=sum(m)by(x)").await;
+    assert_eq!(body, "{\"status\":\"success\",\"data\":\"sum by (x) (m)\"}");
+    let (_, body, _) = ask("GET", "/api/v1/parse_query?query=-m").await;
+    assert!(body.starts_with("{\"status\":\"success\",\"data\":{\"type\":\"unaryExpr\",\"op\":\"-\",\"expr\":{\"type\":\"vectorSelector\""), "{body}");
+    let (_, body, _) = ask("GET", "/federate?match[]=m").await;
+    assert_eq!(body, "", "the samples are older than the look back");
+}
