@@ -59,19 +59,14 @@ fn leading_version(text: &str) -> Option<f64> {
     text[..end].parse().ok()
 }
 
-/// Midnight UTC of a day such as `2026-05-31`, by counting days in the proleptic Gregorian calendar.
+/// Midnight UTC of a day such as `2026-05-31`.
 fn unix_day(text: &str) -> Option<f64> {
     let mut parts = text.split('-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(1..=9999).contains(&year) {
         return None;
     }
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year - era * 400;
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    Some((days * 86_400) as f64)
+    Some((model::day_of_date(year, month, day) * 86_400) as f64)
 }
 
 #[cfg(test)]

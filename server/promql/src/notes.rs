@@ -3,6 +3,7 @@
 //! Texts and kinds are upstream's, since alerting on them and reading them in dashboards is part of being a drop-in.
 //! One text is kept once, in the order it was first met, with the place it was last met at.
 
+use model::{Timestamp, quote};
 use std::collections::HashMap;
 
 /// Which bucket operation had to settle something.
@@ -71,28 +72,27 @@ impl Note<'_> {
     }
 
     fn text(&self) -> String {
-        let of =
-            |name: &str| if name.is_empty() { String::new() } else { format!(" for metric name {}", quoted(name)) };
+        let of = |name: &str| if name.is_empty() { String::new() } else { format!(" for metric name {}", quote(name)) };
         match self {
             Self::BadRatio(got, to) => {
                 format!("ratio value should be between -1 and 1, got {}, capping to {}", general(*got), general(*to))
             }
             Self::BadQuantile(got) => format!("quantile value should be between 0 and 1, got {}", general(*got)),
             Self::BadBucketLabel(name, value) => {
-                format!("bucket label \"le\" is missing or has a malformed value of {}{}", quoted(value), of(name))
+                format!("bucket label \"le\" is missing or has a malformed value of {}{}", quote(value), of(name))
             }
             Self::Mixed(name) => {
-                format!("encountered a mix of histograms and floats for metric name {}", quoted(name))
+                format!("encountered a mix of histograms and floats for metric name {}", quote(name))
             }
             Self::MixedAggregation => "encountered a mix of histograms and floats for aggregation".to_owned(),
             Self::ClassicAndNative(name) => {
                 format!("vector contains a mix of classic and native histograms{}", of(name))
             }
-            Self::NotCounter(name) => format!("this native histogram metric is not a counter: {}", quoted(name)),
-            Self::NotGauge(name) => format!("this native histogram metric is not a gauge: {}", quoted(name)),
+            Self::NotCounter(name) => format!("this native histogram metric is not a counter: {}", quote(name)),
+            Self::NotGauge(name) => format!("this native histogram metric is not a gauge: {}", quote(name)),
             Self::MixedSchemas(name) => format!(
                 "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
-                quoted(name)
+                quote(name)
             ),
             Self::IncompatibleBuckets(op) => {
                 format!("incompatible bucket layout encountered for binary operator {op}")
@@ -103,18 +103,17 @@ impl Note<'_> {
             Self::ConflictingResets(operation) => {
                 format!("conflicting counter resets during histogram {}", operation.as_str())
             }
-            Self::StartOverlap(name) => format!(
-                "sample has start time that overlaps with previous sample timestamp for metric {}",
-                quoted(name)
-            ),
+            Self::StartOverlap(name) => {
+                format!("sample has start time that overlaps with previous sample timestamp for metric {}", quote(name))
+            }
             Self::MaybeNoCounter(name) => format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
-                quoted(name)
+                quote(name)
             ),
             Self::TypeNoCounter(name, kind) => format!(
                 "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {}: {}",
-                quoted(kind),
-                quoted(name)
+                quote(kind),
+                quote(name)
             ),
             Self::Lifted { name, .. } => {
                 format!(
@@ -123,12 +122,12 @@ impl Note<'_> {
                 )
             }
             Self::IncompatibleTypes(left, op, right) => {
-                format!("incompatible sample types encountered for binary operator {}: {left} {op} {right}", quoted(op))
+                format!("incompatible sample types encountered for binary operator {}: {left} {op} {right}", quote(op))
             }
             Self::IgnoredHistogram(aggregation) => format!("ignored histogram in {aggregation} aggregation"),
             Self::IgnoredHistogramsInRange(name) => format!(
                 "ignored histograms in a range containing both floats and histograms for metric name {}",
-                quoted(name)
+                quote(name)
             ),
             Self::NanResult(name) => {
                 format!("input to histogram_quantile has NaN observations, result is NaN{}", of(name))
@@ -231,8 +230,8 @@ impl Notes {
                     general(spread.highest),
                     two_digits(spread.difference),
                     spread.samples,
-                    rfc3339(spread.from),
-                    rfc3339(spread.to)
+                    seconds(spread.from),
+                    seconds(spread.to)
                 )
             });
             let text = format!("PromQL {kind}: {}{spread} ({line}:{column})", kept.text);
@@ -242,24 +241,9 @@ impl Notes {
     }
 }
 
-/// The text between double quotes, with Go's escapes.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() && u32::from(c) < 0x80 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+/// RFC 3339 without a fraction.
+fn seconds(ms: i64) -> String {
+    Timestamp(ms.div_euclid(1000) * 1000).to_rfc3339()
 }
 
 /// Shortest digits, with an exponent below 1e-4 and from 1e6 on: Go's `%g`.
@@ -289,15 +273,6 @@ fn two_digits(value: f64) -> String {
     let power: i32 = text.split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or_default();
     let rounded: f64 = text.parse().unwrap_or(value);
     if (-4..2).contains(&power) { rounded.to_string() } else { exponential(&format!("{rounded:e}")) }
-}
-
-/// Whole seconds in UTC.
-fn rfc3339(ms: i64) -> String {
-    let date = crate::functions::calendar::Date::at(ms.div_euclid(1000));
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        date.year, date.month, date.day, date.hour, date.minute, date.second
-    )
 }
 
 #[cfg(test)]

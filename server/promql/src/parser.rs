@@ -153,7 +153,7 @@ impl Parser<'_> {
             Kind::Word(word) => format!("identifier {word:?}"),
             Kind::Number(_) if is_duration(text) => format!("duration {text:?}"),
             Kind::Number(_) => format!("number {text:?}"),
-            Kind::Text(_) => format!("string {}", crate::notes::quoted(text)),
+            Kind::Text(_) => format!("string {}", model::quote(text)),
             Kind::Mark(mark) if "()[]{},:=".contains(mark) => format!("{mark:?}"),
             Kind::Mark(mark) => format!("<op:{mark}>"),
         };

@@ -3,11 +3,8 @@
 //! Lines longer than a hundred characters are broken: arguments and operands go on lines of their own, two blanks
 //! deeper. Lengths that were computed from constants are printed as what they are.
 
-use crate::{
-    expr::{Aggregator, Arithmetic, At, Expr, Extension, Length, Matching, Node, Op, Selector, When},
-    notes::quoted,
-};
-use model::{Duration, METRIC_NAME, Matcher, is_legacy_label_name};
+use crate::expr::{Aggregator, Arithmetic, At, Expr, Extension, Length, Matching, Node, Op, Selector, When};
+use model::{Duration, METRIC_NAME, Matcher, is_legacy_label_name, quote};
 use std::fmt;
 
 /// Characters a line may have before it is broken.
@@ -68,7 +65,7 @@ fn node(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match node {
         Node::Number(value, true) => f.write_str(&seconds(*value)),
         Node::Number(value, false) => f.write_str(&number(*value)),
-        Node::Text(text) => f.write_str(&text.invalid.clone().unwrap_or_else(|| quoted(&text.value))),
+        Node::Text(text) => f.write_str(&text.invalid.clone().unwrap_or_else(|| quote(&text.value))),
         Node::Paren(body) => write!(f, "({body})"),
         Node::Select(selector) => f.write_str(&select(selector)),
         Node::Subquery { body, range, step, when } => write!(f, "{body}{}", subquery(range, step.as_ref(), when)),
@@ -103,7 +100,7 @@ fn seconds(value: f64) -> String {
 }
 
 fn names(labels: &[String]) -> String {
-    let name = |label: &String| if is_legacy_label_name(label) { label.clone() } else { quoted(label) };
+    let name = |label: &String| if is_legacy_label_name(label) { label.clone() } else { quote(label) };
     labels.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
@@ -197,8 +194,8 @@ fn select(selector: &Selector) -> String {
         matchers = rest;
     }
     let text = |matcher: &Matcher| {
-        let (name, op, value) = (matcher.name(), matcher.op().as_str(), quoted(matcher.value()));
-        if is_legacy_label_name(name) { format!("{name}{op}{value}") } else { format!("{}{op}{value}", quoted(name)) }
+        let (name, op, value) = (matcher.name(), matcher.op().as_str(), quote(matcher.value()));
+        if is_legacy_label_name(name) { format!("{name}{op}{value}") } else { format!("{}{op}{value}", quote(name)) }
     };
     if !matchers.is_empty() || !selector.named {
         let mut texts: Vec<String> = matchers.iter().map(text).collect();

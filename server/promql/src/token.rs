@@ -316,7 +316,7 @@ fn escape(rest: &[u8], quote: u8, out: &mut Vec<u8>) -> Result<usize, String> {
 fn escaped(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     for chunk in bytes.utf8_chunks() {
-        let inner = crate::notes::quoted(chunk.valid());
+        let inner = model::quote(chunk.valid());
         out.push_str(&inner[1..inner.len() - 1]);
         chunk.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
     }

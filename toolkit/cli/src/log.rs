@@ -224,14 +224,7 @@ fn json_string(text: &str, out: &mut String) {
 /// `2026-11-25T07:00:00.000Z`, in UTC.
 pub fn timestamp(unix_ms: i64) -> String {
     let (days, ms) = (unix_ms.div_euclid(86_400_000), unix_ms.rem_euclid(86_400_000));
-    // The calendar of 400 years repeats; counting years from March puts the leap day at the end.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * of_era + of_era / 4 - of_era / 100);
-    let march = (5 * of_year + 2) / 153;
-    let (date, month) = (of_year - (153 * march + 2) / 5 + 1, if march < 10 { march + 3 } else { march - 9 });
-    let year = of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, date) = model::date_of_day(days);
     let (h, m, s, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
     format!("{year:04}-{month:02}-{date:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
 }

@@ -1,6 +1,6 @@
 //! Points in time as upstream's API and command lines write them: seconds with a fraction, or RFC 3339.
 
-use crate::Timestamp;
+use crate::{Timestamp, date_of_day, day_of_date, month_days};
 
 /// The earliest time upstream knows, in its own spelling, which has more digits of a year than RFC 3339.
 const MIN: (&str, Timestamp) = ("-292273086-05-16T16:47:06Z", Timestamp(-9_223_309_901_257_974_000));
@@ -29,7 +29,7 @@ impl Timestamp {
         let short = clock.find(':')? == 1;
         let (clock, rest) = clock.split_at_checked(if short { 7 } else { 8 })?;
         let [hour, minute, second] = numbers(clock, b':', [if short { 1 } else { 2 }, 2, 2])?;
-        if !(1..=12).contains(&month) || !(1..=days_of(year, month)).contains(&day) {
+        if !(1..=12).contains(&month) || !(1..=month_days(year, month)).contains(&day) {
             return None;
         }
         if hour > 23 || minute > 59 || second > 59 {
@@ -40,14 +40,14 @@ impl Timestamp {
             None => ("", rest),
         };
         let ms: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
-        let minutes = (days_since_epoch(year, month, day) * 24 + hour) * 60 + minute - offset_minutes(zone)?;
+        let minutes = (day_of_date(year, month, day) * 24 + hour) * 60 + minute - offset_minutes(zone)?;
         Some(Self((minutes * 60 + second) * 1000 + ms))
     }
 
     /// RFC 3339 in UTC with as many digits of the fraction as it needs.
     pub fn to_rfc3339(self) -> String {
         let (days, ms) = (self.0.div_euclid(DAY_MS), self.0.rem_euclid(DAY_MS));
-        let (year, month, day) = date_of(days);
+        let (year, month, day) = date_of_day(days);
         let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
         let fraction = match ms % 1000 {
             0 => String::new(),
@@ -94,34 +94,6 @@ fn offset_minutes(zone: &str) -> Option<i64> {
         _ => return None,
     };
     (hours <= 24 && minutes <= 60).then_some(sign * (hours * 60 + minutes))
-}
-
-fn days_of(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days since 1970-01-01 of the proleptic Gregorian calendar, counted in years that begin in March.
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
-}
-
-/// The inverse of [`days_since_epoch`].
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
-    (era * 400 + year, month, day)
 }
 
 #[cfg(test)]

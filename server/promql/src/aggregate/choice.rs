@@ -75,7 +75,7 @@ impl Run<'_> {
     /// Counts elements by value; the value becomes a label.
     pub(super) fn count_values(&mut self, rows: &[Row], grouping: Grouping<'_>, label: &Text) -> Done<Vec<Row>> {
         if label.invalid.is_some() || label.value.is_empty() {
-            let name = label.invalid.clone().unwrap_or_else(|| crate::notes::quoted(&label.value));
+            let name = label.invalid.clone().unwrap_or_else(|| model::quote(&label.value));
             return Err(QueryError::Execution(format!("invalid label name {name}")));
         }
         let steps = self.grid.steps;

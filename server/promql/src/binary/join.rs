@@ -261,8 +261,8 @@ fn braced(labels: &Labels) -> String {
         .iter()
         .map(|(name, value)| {
             let bare = model::is_legacy_label_name(name);
-            let name = if bare { name.to_owned() } else { crate::notes::quoted(name) };
-            format!("{name}={}", crate::notes::quoted(value))
+            let name = if bare { name.to_owned() } else { model::quote(name) };
+            format!("{name}={}", model::quote(value))
         })
         .collect();
     format!("{{{}}}", pairs.join(", "))

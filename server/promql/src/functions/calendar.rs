@@ -6,7 +6,7 @@ use crate::{
     expr::Type::Vector,
     table::{Done, Row, Table, merged},
 };
-use model::Labels;
+use model::{Labels, date_of_day, day_of_date, month_days};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     part("minute", "The minute of the hour, 0 to 59.", |run, site| each(run, site, |date| date.minute)),
@@ -53,15 +53,7 @@ impl Date {
 
     /// The date of a day since the epoch and a second of it.
     fn of(days: i64, rest: i64) -> Self {
-        // Years are taken to begin in March, so that a leap day is the last day of one.
-        let shifted = days + 719_468;
-        let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let month = if month < 10 { month + 3 } else { month - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (year, month, day) = date_of_day(days);
         Self { year, month, day, hour: rest / 3_600, minute: rest / 60 % 60, second: rest % 60, days }
     }
 
@@ -70,21 +62,12 @@ impl Date {
         (self.days + 4).rem_euclid(7)
     }
 
-    fn leap(&self) -> bool {
-        self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0)
-    }
-
     fn month_days(&self) -> i64 {
-        match self.month {
-            2 => 28 + i64::from(self.leap()),
-            4 | 6 | 9 | 11 => 30,
-            _ => 31,
-        }
+        month_days(self.year, self.month)
     }
 
     fn year_day(&self) -> i64 {
-        let before = (1..self.month).map(|month| Self { month, ..*self }.month_days()).sum::<i64>();
-        before + self.day
+        self.days - day_of_date(self.year, 1, 1) + 1
     }
 }
 
