@@ -13,7 +13,7 @@ struct Hold(Option<Sender<()>>);
 impl Hold {
     fn new() -> Hold {
         let (sender, receiver) = channel::<()>();
-        #[allow(clippy::disallowed_methods, reason = "a parked blocking task is what stops the clock")]
+        // A parked blocking task is what stops the clock.
         tokio::task::spawn_blocking(move || receiver.recv());
         Hold(Some(sender))
     }

@@ -91,7 +91,7 @@ impl Gateway {
         Ok(Wait::durable(wait).await?)
     }
 
-    #[allow(clippy::type_complexity, reason = "a verdict and what to wait for, used once")]
+    /// Takes a push; answers the store's verdict, and what to wait for.
     fn push_now(
         &self,
         push: &Push,

@@ -60,6 +60,9 @@ pub(crate) struct Routes {
 
 const METHODS: [&str; 4] = ["DELETE", "GET", "POST", "PUT"];
 
+/// A route, or the path to be redirected to, if there is one.
+type Found = Result<Route, Option<Vec<u8>>>;
+
 impl Routes {
     /// O(path).
     pub(crate) fn resolve(&self, method: &str, path: &[u8]) -> Resolved {
@@ -76,12 +79,7 @@ impl Routes {
         self.resolve_by(method, path, &|method, path| self.plain(method, path))
     }
 
-    fn resolve_by(
-        &self,
-        method: &str,
-        path: &[u8],
-        find: &dyn Fn(&str, &[u8]) -> Result<Route, Option<Vec<u8>>>,
-    ) -> Resolved {
+    fn resolve_by(&self, method: &str, path: &[u8], find: &dyn Fn(&str, &[u8]) -> Found) -> Resolved {
         match find(method, path) {
             Ok(route) => return Resolved::Serve(route),
             Err(Some(other)) => return Resolved::Redirect(if method == "GET" { 301 } else { 307 }, other),
@@ -98,7 +96,7 @@ impl Routes {
         if method == "OPTIONS" { Resolved::Options(allowed) } else { Resolved::NotAllowed(allowed) }
     }
 
-    fn api(&self, method: &str, path: &[u8]) -> Result<Route, Option<Vec<u8>>> {
+    fn api(&self, method: &str, path: &[u8]) -> Found {
         match (method, path) {
             ("OPTIONS", _) => Ok(Route::ApiOptions),
             ("GET", b"/status") => Ok(Route::ApiStatus),
@@ -110,7 +108,7 @@ impl Routes {
     }
 
     /// The route, or a path that is one.
-    fn plain(&self, method: &str, path: &[u8]) -> Result<Route, Option<Vec<u8>>> {
+    fn plain(&self, method: &str, path: &[u8]) -> Found {
         if method == "GET" && path == b"/-/quit" {
             return Ok(Route::QuitRefused);
         }

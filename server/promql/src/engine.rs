@@ -314,7 +314,8 @@ mod tests {
     fn store() -> Memory {
         let memory = Memory::new(Limits::default());
         let mut appender = memory.appender();
-        let series: [(&str, &[(&str, &str)], f64, f64); 5] = [
+        type Row = (&'static str, &'static [(&'static str, &'static str)], f64, f64);
+        let series: [Row; 5] = [
             ("x", &[("a", "1"), ("b", "p")], 0.0, 15.0),
             ("x", &[("a", "2"), ("b", "p")], 100.0, 0.0),
             ("y", &[("a", "1"), ("c", "q")], 10.0, 0.0),

@@ -12,13 +12,16 @@ pub(crate) const START: i64 = 1_700_000_000_000;
 /// Samples of a series without gaps, 15 s apart.
 const SAMPLES: i64 = 241;
 
+/// Name, labels and samples of a series.
+type Series = (&'static str, Vec<(&'static str, String)>, Points);
+
 type Points = Vec<(i64, f64)>;
 
 /// A family: its name, its type, and series with the suffix of their name.
 struct Family {
     name: &'static str,
     kind: &'static str,
-    series: Vec<(&'static str, Vec<(&'static str, String)>, Points)>,
+    series: Vec<Series>,
 }
 
 /// Sample times with gaps, some a little off.
@@ -90,7 +93,7 @@ fn families(random: &mut Random) -> Vec<Family> {
     ]
 }
 
-fn histograms(random: &mut Random) -> Vec<(&'static str, Vec<(&'static str, String)>, Points)> {
+fn histograms(random: &mut Random) -> Vec<Series> {
     const BOUNDS: [(&str, f64); 5] = [("0.1", 0.1), ("0.5", 0.5), ("1.0", 1.0), ("5.0", 5.0), ("+Inf", f64::INFINITY)];
     let mut out = Vec::new();
     for job in ["api", "web"] {
