@@ -1,8 +1,4 @@
-//! The properties of `exposition`'s openmetrics readers and writers, on whatever the fuzzer finds.
+//! The properties of `exposition`'s OpenMetrics readers and writers, on whatever the fuzzer finds.
 #![no_main]
 
-#[allow(dead_code, reason = "each target runs one property")]
-#[path = "../../toolkit/exposition/tests/fuzz/properties.rs"]
-mod properties;
-
-libfuzzer_sys::fuzz_target!(|body: &[u8]| properties::openmetrics(body));
+libfuzzer_sys::fuzz_target!(|body: &[u8]| narthex_fuzz::openmetrics(body));

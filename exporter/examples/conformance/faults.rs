@@ -8,12 +8,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use testkit::Rng;
 
 use crate::Count;
 
 const ROUNDS: u64 = 48;
 /// One of this many files is spoiled in a round.
-const ONE_OF: u64 = 6;
+const ONE_OF: usize = 6;
 
 /// Spoils files below `folder`, which is left as it was, and runs all collectors after each round.
 pub(crate) fn rounds(folder: &Path, flags: &[String]) -> anyhow::Result<Count> {
@@ -31,7 +32,7 @@ pub(crate) fn rounds(folder: &Path, flags: &[String]) -> anyhow::Result<Count> {
     }));
     let mut count = Count::default();
     for seed in 0..ROUNDS {
-        let mut random = Random(seed);
+        let mut random = Rng::new(seed);
         let mut spoiled = Vec::new();
         for (file, original) in files.iter().zip(&originals) {
             if random.below(ONE_OF) == 0 {
@@ -72,8 +73,8 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn spoil(original: &[u8], random: &mut Random) -> Vec<u8> {
-    let place = |random: &mut Random| random.below(original.len() as u64 + 1) as usize;
+fn spoil(original: &[u8], random: &mut Rng) -> Vec<u8> {
+    let place = |random: &mut Rng| random.below(original.len() + 1);
     match random.below(8) {
         0 => Vec::new(),
         1 => b"\xff\xfe\x00 junk \x80\n\xc3\x28: -1 \x1b[0m\n".to_vec(),
@@ -94,18 +95,5 @@ fn spoil(original: &[u8], random: &mut Random) -> Vec<u8> {
             }
             bytes
         }
-    }
-}
-
-/// The generator `splitmix64`: plain, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
     }
 }

@@ -173,11 +173,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_reads_back() {
-        let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut rng = testkit::Rng::new(1);
         for _ in 0..20_000 {
-            bits ^= bits << 13;
-            bits ^= bits >> 7;
-            bits ^= bits << 17;
+            let bits = rng.next_u64();
             for value in [f64::from_bits(bits), (bits >> 40) as f64, (bits >> 44) as f64 / 1000.0] {
                 if value.is_finite() {
                     assert_eq!(parse_float(printed(write_float, value).as_bytes()), Ok(value));

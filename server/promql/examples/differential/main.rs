@@ -33,7 +33,7 @@ fn run() -> Result<bool> {
     let bin = PathBuf::from(args.next().context("usage: differential BIN_FOLDER [QUERIES] [SEED]")?);
     let count: usize = args.next().map_or(Ok(20_000), |text| text.parse())?;
     let seed: u64 = args.next().map_or(Ok(1), |text| text.parse())?;
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (text, memory) = data::build(&mut random)?;
     let peer = peer::Peer::start(&bin, &text)?;
     let engine = Engine::new(EngineOptions::default(), Clock::system());

@@ -3,24 +3,13 @@
 mod properties;
 
 use std::{fs, path::Path};
+use testkit::Rng;
 
 /// Damaged copies of each body.
 const COPIES: usize = 40;
 
 /// A body beyond this is cut at chosen places only, for time's sake.
 const CUT_EVERYWHERE_MAX: usize = 600;
-
-/// xorshift64*: enough for choosing places.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end.max(1)
-    }
-}
 
 fn replay(name: &str, property: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
@@ -29,7 +18,7 @@ fn replay(name: &str, property: fn(&[u8])) {
     paths.sort();
     assert!(paths.len() >= 10, "{} has only {} bodies", folder.display(), paths.len());
     let bodies: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("readable")).collect();
-    let mut random = Random(0x6e61_7274_6865_7831);
+    let mut random = Rng::new(0x6e61_7274_6865_7831);
     for body in &bodies {
         property(body);
         let step = body.len() / CUT_EVERYWHERE_MAX + 1;
@@ -44,7 +33,7 @@ fn replay(name: &str, property: fn(&[u8])) {
 }
 
 /// One to four changes, each a flipped bit, an exchanged byte, a removed or doubled piece, or a piece of another body.
-fn damaged(body: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+fn damaged(body: &[u8], other: &[u8], random: &mut Rng) -> Vec<u8> {
     const TELLING: &[u8] = b"\"\\\n{}=,# \x00\xff0_:+\x80\x7f";
     let mut out = body.to_vec();
     for _ in 0..=random.below(4) {
