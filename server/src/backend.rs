@@ -2,18 +2,20 @@
 
 use crate::{
     Environment,
-    flags::{count, features},
+    flags::count,
     reload::{Reload, Running},
 };
 use api::{Backend, Lifecycle, Readiness};
 use cli::Parsed;
-use promql::{Engine, EngineOptions};
+use model::Timestamp;
+use promql::{Engine, EngineOptions, Features};
 use std::sync::Arc;
 use tsdb::Tsdb;
 
 /// Puts it together.
 pub(crate) fn backend(
     parsed: &Parsed,
+    features: Features,
     env: &Environment,
     registry: &metrics::Registry,
     store: Arc<Tsdb>,
@@ -24,7 +26,7 @@ pub(crate) fn backend(
         lookback: parsed.duration("query.lookback-delta"),
         max_samples: count(parsed.int("query.max-samples")),
         timeout: parsed.duration("query.timeout"),
-        features: features(parsed),
+        features,
         ..EngineOptions::default()
     };
     let shutdown = env.shutdown.clone();
@@ -33,10 +35,10 @@ pub(crate) fn backend(
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
     let [targets, families, labels, last, shown] = std::array::from_fn(|_| running.clone());
     Backend {
-        storage: store,
         engine: Engine::new(options, env.clock.clone()),
-        targets: Box::new(move || targets.scraper.targets()),
-        families: Box::new(move || families.scraper.families()),
+        targets: Box::new(move || shown_targets(targets.scraper.targets())),
+        families: Box::new(move || families.scraper.families().into_iter().map(shown_families).collect()),
+        corruptions: store.damaged(),
         external_labels: Box::new(move || labels.external_labels.lock().clone()),
         reloaded: Box::new(move || *last.last.lock()),
         started_ms: env.clock.unix_ms(),
@@ -48,6 +50,7 @@ pub(crate) fn backend(
         ready: Readiness::default(),
         queries: Arc::new(tokio::sync::Semaphore::new(count(parsed.int("query.max-concurrency")).max(1))),
         lifecycle,
+        storage: store,
     }
 }
 
@@ -55,4 +58,31 @@ pub(crate) fn backend(
 fn retention(parsed: &Parsed) -> String {
     let (time, size) = (parsed.str("storage.tsdb.retention.time"), parsed.str("storage.tsdb.retention.size"));
     if size.is_empty() { time.to_owned() } else { format!("{time} or {size}") }
+}
+
+/// Targets in the API's words.
+fn shown_targets(view: scrape::TargetsView) -> api::Targets {
+    let active = |target: scrape::ActiveTarget| api::Target {
+        pool: target.pool,
+        discovered: target.discovered,
+        labels: target.labels,
+        url: target.url,
+        interval: target.interval,
+        timeout: target.timeout,
+        health: target.health.as_str(),
+        last_error: target.last_error.unwrap_or_default(),
+        last_scrape: target.last_scrape_ms.map(Timestamp),
+        last_duration_seconds: target.last_duration_seconds,
+    };
+    let dropped =
+        |target: scrape::DroppedTarget| api::DroppedTarget { pool: target.pool, discovered: target.discovered };
+    api::Targets {
+        active: view.active.into_iter().map(active).collect(),
+        dropped: view.dropped.into_iter().map(dropped).collect(),
+        dropped_counts: view.dropped_counts,
+    }
+}
+
+fn shown_families(target: scrape::TargetFamilies) -> api::TargetFamilies {
+    api::TargetFamilies { labels: target.labels, families: target.families }
 }

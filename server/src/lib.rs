@@ -35,10 +35,11 @@ pub struct Environment {
 
 /// Runs the server until shutdown. `embedded` is the configuration text used instead of a file.
 pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> anyhow::Result<()> {
+    let features = flags::features(&parsed);
     let path = parsed.str("config.file").to_owned();
     let load = {
         let (path, embedded) = (path.clone(), embedded.map(str::to_owned));
-        let type_and_unit_labels = flags::features(&parsed).type_and_unit_labels;
+        let type_and_unit_labels = features.type_and_unit_labels;
         move || {
             let loaded = match &embedded {
                 Some(text) => Config::parse(text, Path::new("built-in configuration")),
@@ -83,12 +84,13 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         external_labels: Mutex::new(config.external_labels),
         last: Mutex::new(api::Reloaded { worked: true, at_ms: env.clock.unix_ms() }),
     });
+    reload::register(&registry, &running);
     let reload: Reload = {
         let running = running.clone();
         let gauges = ReloadGauges::new(&registry, &env.clock);
         Arc::new(move || reload::reload(&load, &running, &gauges))
     };
-    let backend = backend::backend(&parsed, &env, &registry, store.clone(), running.clone(), reload.clone());
+    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone());
     reload::watch_hangups(&env, reload)?;
     let ready = backend.ready.clone();
     ready.set(true);

@@ -15,6 +15,28 @@ pub(crate) struct Running {
     pub(crate) last: Mutex<api::Reloaded>,
 }
 
+/// Registers what is remembered of families, counted when it is asked for.
+pub(crate) fn register(registry: &metrics::Registry, running: &Arc<Running>) {
+    let running = running.clone();
+    registry.collect(move |families| {
+        let (count, bytes) = running.scraper.family_sizes();
+        for (name, help, value) in [
+            (
+                "prometheus_target_metadata_cache_entries",
+                "Total number of metric metadata entries in the cache",
+                count as f64,
+            ),
+            (
+                "prometheus_target_metadata_cache_bytes",
+                "The number of bytes that are currently used for storing metric metadata in the cache",
+                bytes as f64,
+            ),
+        ] {
+            families.push(exposition::Family::gauge(name, help, value));
+        }
+    });
+}
+
 /// What tells dashboards whether the last reload worked.
 pub(crate) struct ReloadGauges {
     successful: metrics::Gauge,

@@ -11,6 +11,7 @@ use tsdb::Tsdb;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often the store is put in order.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
+
 /// Opens the store of the data folder.
 pub(crate) fn open(parsed: &Parsed, disk: Disk) -> anyhow::Result<Tsdb> {
     let retention = parsed.str("storage.tsdb.retention.time");
@@ -93,9 +94,19 @@ pub(crate) fn register(registry: &metrics::Registry, store: &Arc<Tsdb>) {
         let stats = storage::Storage::stats(&*store);
         let (parts, part_bytes) = store.part_sizes();
         let time = |time: Option<model::Timestamp>| time.map_or(0.0, |time| time.0 as f64);
+        let head = store.head_range();
         for (name, help, value) in [
             ("prometheus_tsdb_head_series", "Total number of series in the head block.", stats.series as f64),
-            ("prometheus_tsdb_head_max_time", "Maximum timestamp of the head block.", time(stats.max_time)),
+            (
+                "prometheus_tsdb_head_max_time",
+                "Maximum timestamp of the head block.",
+                time(head.map(|(_, newest)| newest)),
+            ),
+            (
+                "prometheus_tsdb_head_min_time",
+                "Minimum time bound of the head block.",
+                time(head.map(|(oldest, _)| oldest)),
+            ),
             (
                 "prometheus_tsdb_lowest_timestamp",
                 "Lowest timestamp value stored in the database.",

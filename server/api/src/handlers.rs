@@ -1,8 +1,7 @@
 //! The routes, each a function from parameters to the `data` member.
 
-use crate::{Backend, Failure, federate, format, json, metadata, params::Params};
+use crate::{Backend, Failure, federate, format, json, metadata, params::Params, status, targets};
 use model::{Labels, Matcher, Timestamp};
-use scrape::{ActiveTarget, TargetsView};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use storage::Columns;
 use web::{
@@ -40,14 +39,9 @@ pub fn router(backend: Arc<Backend>) -> Router {
         .route("/parse_query", get(parse_query).post(parse_query))
         .route("/query_exemplars", get(query_exemplars).post(query_exemplars))
         .route("/metadata", get(metadata::families))
-        .route("/targets", get(targets))
+        .route("/targets", get(targets::list))
         .route("/targets/metadata", get(metadata::by_target))
         .route("/rules", get(rules))
-        .route("/notifications", get(|headers: HeaderMap| async move { nothing("[]", &headers) }))
-        .route(
-            "/status/walreplay",
-            get(|headers: HeaderMap| async move { nothing("{\"min\":0,\"max\":0,\"current\":0}", &headers) }),
-        )
         .route("/admin/tsdb/delete_series", post(no_admin).put(no_admin))
         .route("/admin/tsdb/clean_tombstones", post(no_admin).put(no_admin))
         .route("/admin/tsdb/snapshot", post(no_admin).put(no_admin))
@@ -59,12 +53,12 @@ pub fn router(backend: Arc<Backend>) -> Router {
                 nothing("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}", &headers)
             }),
         )
-        .route("/scrape_pools", get(scrape_pools))
-        .route("/status/buildinfo", get(build_info))
-        .route("/status/config", get(config))
-        .route("/status/flags", get(flags))
-        .route("/status/runtimeinfo", get(runtime_info))
-        .route("/status/tsdb", get(tsdb_status))
+        .route("/scrape_pools", get(targets::pools))
+        .route("/status/buildinfo", get(status::build_info))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
+        .route("/status/runtimeinfo", get(status::runtime_info))
+        .route("/status/tsdb", get(status::tsdb_status))
         .fallback(not_found)
         .layer(web::middleware::from_fn(cors));
     Router::new()
@@ -75,12 +69,12 @@ pub fn router(backend: Arc<Backend>) -> Router {
             get(|RawQuery(query): RawQuery| async move { redirect(&format!("/query?{}", query.unwrap_or_default())) }),
         )
         .route("/query", get(query_page))
-        .route("/targets", get(targets_page))
+        .route("/targets", get(targets::page))
         .route("/assets/query.js", get(|| async { asset("text/javascript", include_str!("../assets/query.js")) }))
         .route("/assets/query.css", get(|| async { asset("text/css", include_str!("../assets/query.css")) }))
         .route("/metrics", get(own_metrics))
         .route("/federate", get(federate::federate))
-        .route("/version", get(version))
+        .route("/version", get(status::version))
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload).put(reload).get(only_writes))
@@ -159,7 +153,7 @@ async fn admitted(
     headers: HeaderMap,
     work: impl FnOnce(&Backend) -> Result<Data, Failure> + Send + 'static,
 ) -> Response {
-    let wait = backend.clock.timeout(Duration::from_secs(120), backend.queries.clone().acquire_owned()).await;
+    let wait = backend.clock.timeout(backend.engine.options().timeout, backend.queries.clone().acquire_owned()).await;
     let Ok(Ok(place)) = wait else {
         return envelope(Err(Failure::timeout("query timed out in query queue")), &headers);
     };
@@ -427,157 +421,6 @@ fn read_labels(querier: &dyn storage::Querier, set: &[Matcher]) -> Result<Vec<La
     }
 }
 
-async fn targets(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
-    let params = params(raw, &headers, b"");
-    let state = params.get("state").unwrap_or("any").to_lowercase();
-    let view = (backend.targets)();
-    let wanted = |pool: &str| params.get("scrapePool").is_none_or(|name| name == pool);
-    let mut data = String::from("{\"activeTargets\":");
-    let active = view.active.iter().filter(|target| state != "dropped" && wanted(&target.pool));
-    json::list(active, &mut data, target);
-    data.push_str(",\"droppedTargets\":");
-    let dropped = view.dropped.iter().filter(|target| state != "active" && wanted(&target.pool));
-    json::list(dropped, &mut data, |target, out| {
-        out.push_str("{\"discoveredLabels\":");
-        json::map(target.discovered.iter(), out);
-        out.push_str(",\"scrapePool\":");
-        json::string(&target.pool, out);
-        out.push('}');
-    });
-    data.push_str(&format!(
-        ",\"droppedTargetCounts\":{}}}",
-        if state == "active" { "null".into() } else { dropped_counts(&view) }
-    ));
-    envelope(Ok(data.into()), &headers)
-}
-
-fn dropped_counts(view: &TargetsView) -> String {
-    let mut out = String::from("{");
-    for (i, (pool, count)) in view.dropped_counts.iter().enumerate() {
-        if i > 0 {
-            out.push(',');
-        }
-        json::string(pool, &mut out);
-        out.push_str(&format!(":{count}"));
-    }
-    out.push('}');
-    out
-}
-
-fn target(target: &ActiveTarget, out: &mut String) {
-    out.push_str("{\"discoveredLabels\":");
-    json::map(target.discovered.iter(), out);
-    out.push_str(",\"labels\":");
-    json::map(target.labels.iter(), out);
-    let (health, error) = (target.health.as_str(), target.last_error.as_deref().unwrap_or_default());
-    let last = Timestamp(target.last_scrape_ms.unwrap_or(ZERO_TIME_MS)).to_rfc3339();
-    for (name, value) in [
-        ("scrapePool", target.pool.as_str()),
-        ("scrapeUrl", &target.url),
-        ("globalUrl", &target.url),
-        ("lastError", error),
-        ("lastScrape", &last),
-        ("health", health),
-        ("scrapeInterval", &target.interval.to_string()),
-        ("scrapeTimeout", &target.timeout.to_string()),
-    ] {
-        out.push_str(&format!(",\"{name}\":"));
-        json::string(value, out);
-    }
-    out.push_str(&format!(",\"lastScrapeDuration\":{}}}", target.last_duration_seconds));
-}
-
-/// Go's zero time, which upstream shows for "never".
-const ZERO_TIME_MS: i64 = -62_135_596_800_000;
-
-async fn scrape_pools(State(backend): Shared, headers: HeaderMap) -> Response {
-    let view = (backend.targets)();
-    let mut data = String::from("{\"scrapePools\":");
-    json::strings(view.dropped_counts.iter().map(|(pool, _)| pool), &mut data);
-    data.push('}');
-    envelope(Ok(data.into()), &headers)
-}
-
-async fn build_info(headers: HeaderMap) -> Response {
-    let build = cli::BuildInfo::current();
-    let mut data = String::new();
-    json::map(
-        [
-            ("version", build.version),
-            ("revision", build.revision),
-            ("branch", build.branch),
-            ("buildUser", build.build_user),
-            ("buildDate", build.build_date),
-            ("goVersion", build.compiler),
-        ],
-        &mut data,
-    );
-    envelope(Ok(data.into()), &headers)
-}
-
-/// Build information as plain text, for people.
-async fn version() -> Response {
-    let build = cli::BuildInfo::current();
-    let mut text = String::new();
-    json::map([("version", build.version), ("revision", build.revision), ("branch", build.branch)], &mut text);
-    text.into_response()
-}
-
-async fn runtime_info(State(backend): Shared, headers: HeaderMap) -> Response {
-    let reload = (backend.reloaded)();
-    let folder = std::env::current_dir().map_or(String::new(), |folder| folder.display().to_string());
-    let mut data = String::from("{\"startTime\":");
-    json::string(&Timestamp(backend.started_ms).to_rfc3339(), &mut data);
-    for (name, value) in [
-        ("CWD", folder),
-        ("hostname", runtime::host_name()),
-        ("serverTime", backend.now().to_rfc3339()),
-        ("lastConfigTime", Timestamp(reload.at_ms).to_rfc3339()),
-        ("GOGC", String::new()),
-        ("GODEBUG", String::new()),
-        ("storageRetention", backend.retention.clone()),
-    ] {
-        data.push_str(&format!(",\"{name}\":"));
-        json::string(&value, &mut data);
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    data.push_str(&format!(
-        ",\"reloadConfigSuccess\":{},\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":{threads},\"GOMEMLIMIT\":{}}}",
-        reload.worked,
-        i64::MAX
-    ));
-    envelope(Ok(data.into()), &headers)
-}
-
-async fn config(State(backend): Shared, headers: HeaderMap) -> Response {
-    let mut data = String::from("{\"yaml\":");
-    json::string(&(backend.config)(), &mut data);
-    data.push('}');
-    envelope(Ok(data.into()), &headers)
-}
-
-async fn flags(State(backend): Shared, headers: HeaderMap) -> Response {
-    let mut data = String::new();
-    json::map(backend.flags.iter().map(|(name, value)| (name.as_str(), value.as_str())), &mut data);
-    envelope(Ok(data.into()), &headers)
-}
-
-async fn tsdb_status(State(backend): Shared, headers: HeaderMap) -> Response {
-    answer(backend, headers, |backend| {
-        let stats = backend.storage.stats();
-        Ok(Data::from(format!(
-            "{{\"headStats\":{{\"numSeries\":{},\"numLabelPairs\":0,\"chunkCount\":{},\"minTime\":{},\"maxTime\":{}}},\
-             \"seriesCountByMetricName\":[],\"labelValueCountByLabelName\":[],\"memoryInBytesByLabelName\":[],\
-             \"seriesCountByLabelValuePair\":[]}}",
-            stats.series,
-            stats.series,
-            stats.min_time.map_or(i64::MAX, |t| t.0),
-            stats.max_time.map_or(i64::MIN, |t| t.0),
-        )))
-    })
-    .await
-}
-
 async fn own_metrics(State(backend): Shared, headers: HeaderMap) -> Response {
     web::metrics_response(backend.registry.gather(), &headers, false)
 }
@@ -604,7 +447,7 @@ async fn quit(State(backend): Shared) -> Response {
     "Requesting termination... Goodbye!".into_response()
 }
 
-const NAVIGATION: &[(&str, &str)] = &[("Query", "/query"), ("Targets", "/targets"), ("Metrics", "/metrics")];
+pub(crate) const NAVIGATION: &[(&str, &str)] = &[("Query", "/query"), ("Targets", "/targets"), ("Metrics", "/metrics")];
 
 async fn query_page() -> Response {
     let body = concat!(
@@ -615,30 +458,7 @@ async fn query_page() -> Response {
     html(web::page::shell("Narthex — Query", NAVIGATION, body))
 }
 
-async fn targets_page(State(backend): Shared) -> Response {
-    let mut rows = String::new();
-    for target in &(backend.targets)().active {
-        let cells = [
-            target.pool.as_str(),
-            &target.url,
-            target.health.as_str(),
-            &target.labels.to_string(),
-            target.last_error.as_deref().unwrap_or_default(),
-        ];
-        rows.push_str("<tr>");
-        for cell in cells {
-            rows.push_str(&format!("<td>{}</td>", web::page::escape(cell)));
-        }
-        rows.push_str("</tr>");
-    }
-    let body = format!(
-        "<h1>Targets</h1><div style=\"overflow-x:auto\"><table><thead><tr><th>Pool</th><th>Address</th><th>State</th>\
-         <th>Labels</th><th>Last error</th></tr></thead><tbody>{rows}</tbody></table></div>"
-    );
-    html(web::page::shell("Narthex — Targets", NAVIGATION, &body))
-}
-
-fn html(text: String) -> Response {
+pub(crate) fn html(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response()
 }
 

@@ -20,10 +20,11 @@ fn backend() -> Arc<Backend> {
     Arc::new(Backend {
         storage: Arc::new(store),
         engine: promql::Engine::new(promql::EngineOptions::default(), clock.clone()),
-        targets: Box::new(TargetsView::default),
+        targets: Box::new(crate::Targets::default),
         families: Box::new(Vec::new),
         external_labels: Box::new(Labels::empty),
         reloaded: Box::new(|| crate::Reloaded { worked: true, at_ms: 0 }),
+        corruptions: 0,
         started_ms: 0,
         retention: "15d".into(),
         config: Box::new(String::new),
@@ -125,6 +126,11 @@ async fn answers_and_their_limits() {
     assert_eq!(body, "{\"status\":\"success\",\"data\":\"sum by (x) (m)\"}");
     let (_, body, _) = ask("GET", "/api/v1/parse_query?query=-m").await;
     assert!(body.starts_with("{\"status\":\"success\",\"data\":{\"type\":\"unaryExpr\",\"op\":\"-\",\"expr\":{\"type\":\"vectorSelector\""), "{body}");
+    let (_, body, _) = ask("GET", "/api/v1/status/tsdb?limit=1").await;
+    let want = "\"headStats\":{\"numSeries\":2,\"numLabelPairs\":3,\"chunkCount\":2,\"minTime\":1000,\"maxTime\":1000},\
+                \"seriesCountByMetricName\":[{\"name\":\"m\",\"value\":2}],\"labelValueCountByLabelName\":[{\"name\":\"x\",\"value\":2}]";
+    assert!(body.contains(want), "{body}");
+    assert_eq!(ask("GET", "/api/v1/status/tsdb?limit=0").await.0, 400);
     let (_, body, _) = ask("GET", "/federate?match[]=m").await;
     assert_eq!(body, "", "the samples are older than the look back");
 }

@@ -9,8 +9,11 @@ mod handlers;
 mod json;
 mod metadata;
 mod params;
+mod status;
+mod targets;
 
 pub use handlers::router;
+pub use targets::{DroppedTarget, Target, TargetFamilies, Targets};
 
 use model::Timestamp;
 use runtime::Clock;
@@ -26,13 +29,15 @@ pub struct Backend {
     /// What evaluates expressions.
     pub engine: promql::Engine,
     /// What is being scraped.
-    pub targets: Box<dyn Fn() -> scrape::TargetsView + Send + Sync>,
+    pub targets: Box<dyn Fn() -> Targets + Send + Sync>,
     /// What the families of each target say of themselves.
-    pub families: Box<dyn Fn() -> Vec<scrape::TargetFamilies> + Send + Sync>,
+    pub families: Box<dyn Fn() -> Vec<TargetFamilies> + Send + Sync>,
     /// Labels added to what leaves this server.
     pub external_labels: Box<dyn Fn() -> model::Labels + Send + Sync>,
     /// How the last reload went.
     pub reloaded: Box<dyn Fn() -> Reloaded + Send + Sync>,
+    /// Files and records of the store that could not be read at the start.
+    pub corruptions: u64,
     /// When the process started, in milliseconds since 1970.
     pub started_ms: i64,
     /// How long samples are kept, as shown.

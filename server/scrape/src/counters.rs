@@ -1,7 +1,7 @@
 //! Self-metrics of scraping, under upstream's names.
 
 use crate::{Outcome, failure::Kind};
-use metrics::{Counter, Gauge, GaugeVec, Registry};
+use metrics::{Counter, GaugeVec, Registry};
 
 /// Made once and shared by all reloads.
 #[derive(Clone, Debug)]
@@ -17,7 +17,6 @@ pub struct Counters {
     pub(crate) reloads: Counter,
     pub(crate) targets: GaugeVec,
     pub(crate) limits: GaugeVec,
-    pub(crate) metadata_entries: Gauge,
 }
 
 impl Counters {
@@ -59,11 +58,13 @@ impl Counters {
             reloads: counter("scrape_pool_reloads_total", "Total number of scrape pool reloads."),
             targets: gauges("scrape_pool_targets", "Current number of targets in this scrape pool."),
             limits: gauges("scrape_pool_target_limit", "Maximum number of targets allowed in this scrape pool."),
-            metadata_entries: registry.gauge(
-                "prometheus_target_metadata_cache_entries",
-                "Total number of metric metadata entries in the cache",
-            ),
         }
+    }
+
+    /// A pool that is gone has no sizes.
+    pub(crate) fn forget(&self, job: &str) {
+        self.targets.remove(&[job]);
+        self.limits.remove(&[job]);
     }
 
     pub(crate) fn count(&self, outcome: &Outcome) {

@@ -84,7 +84,13 @@ impl Scraper {
     pub fn apply(&self, configs: Vec<ScrapeConfig>) {
         let mut pools = self.pools.lock();
         let names: Vec<String> = configs.iter().map(|config| config.job_name.clone()).collect();
-        pools.retain(|name, _| names.contains(name));
+        pools.retain(|name, _| {
+            let stays = names.contains(name);
+            if !stays {
+                self.shared.counters.forget(name);
+            }
+            stays
+        });
         for config in configs {
             let name = config.job_name.clone();
             match pools.get_mut(&name) {
@@ -136,9 +142,17 @@ impl Scraper {
     pub fn families(&self) -> Vec<TargetFamilies> {
         let pools = self.pools.lock();
         let running = pools.values().flat_map(|pool| pool.targets.values());
-        let all: Vec<TargetFamilies> = running.map(Running::families).collect();
-        self.shared.counters.metadata_entries.set(all.iter().map(|one| one.families.len()).sum::<usize>() as f64);
-        all
+        running.map(Running::families).collect()
+    }
+
+    /// How many families are remembered, and the bytes of what they say.
+    pub fn family_sizes(&self) -> (usize, usize) {
+        let pools = self.pools.lock();
+        let running = pools.values().flat_map(|pool| pool.targets.values());
+        running.fold((0, 0), |(count, bytes), one| {
+            let samples = one.runner.samples.lock();
+            (count + samples.families().len(), bytes + samples.families().bytes())
+        })
     }
 
     /// Ends all loops; their series end with a marker unless the process is shutting down.

@@ -245,4 +245,8 @@ fn statistics_count(store: &dyn Storage) {
     let stats = store.stats();
     assert_eq!((stats.series, stats.samples, stats.appended), (2, 3, 3));
     assert_eq!((stats.min_time, stats.max_time), (Some(Timestamp(10)), Some(Timestamp(20))));
+    let counted = store.cardinality(1);
+    assert_eq!((counted.series, counted.chunks, counted.label_pairs), (2, 2, 2));
+    assert_eq!(counted.range, Some((Timestamp(10), Timestamp(20))));
+    assert_eq!(counted.series_by_metric, [("a".to_owned(), 1)]);
 }

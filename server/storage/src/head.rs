@@ -1,7 +1,7 @@
 //! What the in-memory store holds: series with their columns, the index from label to series, and the rules of both.
 
 use crate::{
-    AppendError, Columns, Limits, Stats, continuity,
+    AppendError, Cardinality, Columns, Limits, Stats, continuity,
     memory::{Entry, SERIES_FLAG},
 };
 use model::{FloatHistogram, Labels, MatchOp, Matcher, Timestamp};
@@ -154,6 +154,21 @@ impl Head {
             appended: self.appended,
             min_time: self.min_time.map(Timestamp),
             max_time: self.max_time.map(Timestamp),
+        }
+    }
+
+    pub(crate) fn cardinality(&self, top: usize) -> Cardinality {
+        fn count<'a>((value, ids): (&'a String, &Vec<u64>)) -> (&'a str, u64) {
+            (value.as_str(), ids.len() as u64)
+        }
+        Cardinality {
+            series: self.series.len() as u64,
+            chunks: self.series.len() as u64,
+            range: self.min_time.zip(self.max_time).map(|(min, max)| (Timestamp(min), Timestamp(max))),
+            ..Cardinality::count(
+                top,
+                self.postings.iter().map(|(name, values)| (name.as_str(), values.iter().map(count))),
+            )
         }
     }
 

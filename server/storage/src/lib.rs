@@ -4,12 +4,14 @@
 //! in batches; appends of one [`Appender`] become visible together at its commit. What this crate leaves out: files,
 //! retention on disk and compaction, which belong to the storage engine behind the same traits.
 
+mod cardinality;
 mod continuity;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 mod head;
 mod memory;
 
+pub use cardinality::Cardinality;
 pub use continuity::hinted;
 pub use memory::{Limits, Memory, SAMPLES_FLAG, SERIES_FLAG};
 
@@ -69,8 +71,10 @@ pub trait Storage: Send + Sync {
     fn appender(&self) -> Box<dyn Appender + '_>;
     /// Reads samples with `min <= time <= max`.
     fn querier(&self, min: Timestamp, max: Timestamp) -> Box<dyn Querier + '_>;
-    /// What is known of metric families, by metric name. Used by the API's `/metadata`.
+    /// Sizes, for self-metrics. O(1).
     fn stats(&self) -> Stats;
+    /// What the series in memory are made of, the `top` largest of each kind. O(series).
+    fn cardinality(&self, top: usize) -> Cardinality;
 }
 
 /// Sizes for `/api/v1/status/tsdb` and self-metrics.

@@ -5,7 +5,7 @@
 //! kept. It serves tests and tools; what must survive the process belongs to the storage engine behind the same traits.
 
 use crate::{
-    AppendError, Appender, Columns, Querier, ReadError, SeriesId, SeriesSet, Stats, Storage,
+    AppendError, Appender, Cardinality, Columns, Querier, ReadError, SeriesId, SeriesSet, Stats, Storage,
     head::{Head, admissible},
 };
 use model::{Duration, Exemplar, FloatHistogram, Labels, Matcher, Metadata, Sample, Timestamp, Value};
@@ -62,6 +62,10 @@ impl Storage for Memory {
 
     fn stats(&self) -> Stats {
         self.head.read().stats()
+    }
+
+    fn cardinality(&self, top: usize) -> Cardinality {
+        self.head.read().cardinality(top)
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
     io,
     sync::Arc,
 };
-use storage::{AppendError, Appender, Querier, SeriesId, Stats, Storage};
+use storage::{AppendError, Appender, Cardinality, Querier, SeriesId, Stats, Storage};
 
 /// The folder of the log.
 const LOG: &str = "wal";
@@ -122,6 +122,12 @@ impl Tsdb {
         self.log.lock().bytes()
     }
 
+    /// Oldest and newest sample in memory.
+    pub fn head_range(&self) -> Option<(Timestamp, Timestamp)> {
+        let head = self.head.read();
+        head.min_time.zip(head.max_time).map(|(min, max)| (Timestamp(min), Timestamp(max)))
+    }
+
     /// Number and bytes of the parts.
     pub fn part_sizes(&self) -> (usize, u64) {
         let parts = self.parts.read();
@@ -159,6 +165,10 @@ impl Storage for Tsdb {
 
     fn querier(&self, min: Timestamp, max: Timestamp) -> Box<dyn Querier + '_> {
         Box::new(View { db: self, min: min.0, max: max.0 })
+    }
+
+    fn cardinality(&self, top: usize) -> Cardinality {
+        self.head.read().cardinality(top)
     }
 
     fn stats(&self) -> Stats {

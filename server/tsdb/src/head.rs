@@ -6,12 +6,12 @@ use crate::{
     record::{Entry, Receiver, Sample},
 };
 use chunk::stream::{State, Writer, decode};
-use model::{FloatHistogram, Labels};
+use model::{FloatHistogram, Labels, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
-use storage::AppendError;
+use storage::{AppendError, Cardinality};
 
 /// A chunk that takes no more samples; readers share its bytes.
 #[derive(Clone, Debug)]
@@ -270,6 +270,21 @@ impl Head {
         }
         self.ids.insert(series.labels.clone(), id);
         self.series.insert(id, series);
+    }
+
+    pub(crate) fn cardinality(&self, top: usize) -> Cardinality {
+        fn count<'a>((value, ids): (&'a String, &Vec<u64>)) -> (&'a str, u64) {
+            (value.as_str(), ids.len() as u64)
+        }
+        Cardinality {
+            series: self.series.len() as u64,
+            chunks: self.series.values().map(|one| one.sealed.len() as u64 + u64::from(one.state.count > 0)).sum(),
+            range: self.min_time.zip(self.max_time).map(|(min, max)| (Timestamp(min), Timestamp(max))),
+            ..Cardinality::count(
+                top,
+                self.postings.iter().map(|(name, values)| (name.as_str(), values.iter().map(count))),
+            )
+        }
     }
 
     pub(crate) fn known(&self, id: u64) -> Result<(), AppendError> {
