@@ -244,6 +244,27 @@ fn a_damaged_part_costs_itself_and_is_set_aside_or_named() {
     assert!(aside > 10 && named > 10, "{aside} set aside, {named} named");
 }
 
+#[test]
+fn a_full_disk_keeps_the_head_and_leaves_no_half_part() {
+    let sim = SimDisk::new(3);
+    let (mut rng, mut oracle) = (Rng::new(5), Content::new());
+    let store = open(&sim.disk());
+    for step in 0..200 {
+        scrape(&store, 1_000_000 + step * 5000, &mut rng, &mut oracle).expect("stored");
+    }
+    let files = |sim: &SimDisk| sim.disk().list("").expect("listed");
+    for room in [0, 3_000, 20_000, 60_000] {
+        sim.inject(Fault::Full(room));
+        assert!(store.maintain().is_err(), "with room for {room} bytes");
+        assert_eq!(files(&sim).iter().find(|name| name.ends_with(".tmp")), None, "with room for {room} bytes");
+        assert_eq!(content(&store, i64::MIN, i64::MAX), oracle);
+        sim.heal();
+    }
+    store.maintain().expect("in order once there is room");
+    assert!(store.unmergeable.lock().is_empty());
+    assert_eq!(content(&store, i64::MIN, i64::MAX), oracle);
+}
+
 /// Scrapes and maintenance by seed; what was committed, and what of it was synced.
 fn work(sim: &SimDisk, seed: u64, steps: i64) -> (Content, Content) {
     let (mut rng, mut committed, mut durable) = (Rng::new(seed), Content::new(), Content::new());

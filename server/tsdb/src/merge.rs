@@ -18,8 +18,10 @@ impl Tsdb {
         let name = next.name("part");
         manifest.next_file = next.next_file;
         if let Err(error) = self.write_merged(&name, sources) {
-            // Whatever is wrong with them stays wrong: they are left as they are.
-            self.unmergeable.lock().extend(sources.iter().map(|part| part.name.clone()));
+            // What cannot be read stays so, and these parts are left as they are; a full disk is tried again.
+            if matches!(error, Error::Damaged { .. }) {
+                self.unmergeable.lock().extend(sources.iter().map(|part| part.name.clone()));
+            }
             return Err(error);
         }
         let gone: Vec<String> = sources.iter().map(|part| part.name.clone()).collect();

@@ -42,6 +42,17 @@ pub(crate) struct PartWriter<'a> {
     /// Per group and window: window, offset, length, checksum.
     directory: Vec<(u32, i64, u64, u32, u32)>,
     summary: Summary,
+    named: bool,
+}
+
+/// What was begun and not finished makes room at once: the disk may be full because of it.
+impl Drop for PartWriter<'_> {
+    fn drop(&mut self) {
+        if !self.named {
+            // A leftover is removed at the next start.
+            let _ = self.disk.remove(&format!("{}.tmp", self.name));
+        }
+    }
 }
 
 impl<'a> PartWriter<'a> {
@@ -59,6 +70,7 @@ impl<'a> PartWriter<'a> {
             strings: BTreeMap::new(),
             directory: Vec::new(),
             summary: Summary { min: i64::MAX, max: i64::MIN, series: 0, samples: 0 },
+            named: false,
         };
         writer.write(MAGIC)?;
         Ok(writer)
@@ -121,13 +133,13 @@ impl<'a> PartWriter<'a> {
         self.end_group()?;
         let temporary = format!("{}.tmp", self.name);
         if self.series.is_empty() {
-            self.disk.remove(&temporary).map_err(Error::disk(format!("removing {temporary}")))?;
             return Ok(None);
         }
         self.write_index()?;
         self.file.sync().map_err(Error::disk(format!("syncing {temporary}")))?;
-        let named = self.disk.rename(&temporary, &self.name).and_then(|()| self.disk.sync_dir(""));
-        named.map_err(Error::disk(format!("naming {}", self.name)))?;
+        self.disk.rename(&temporary, &self.name).map_err(Error::disk(format!("naming {}", self.name)))?;
+        self.named = true;
+        self.disk.sync_dir("").map_err(Error::disk(format!("naming {}", self.name)))?;
         Ok(Some(self.summary))
     }
 
