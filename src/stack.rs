@@ -9,11 +9,16 @@ const SERVICES: [&str; 3] = ["exporter", "pushgateway", "server"];
 
 /// Runs the stack until a signal.
 pub(crate) fn main(args: Vec<String>) -> ExitCode {
-    let (own, passed) = split(args);
+    let (own, mut passed) = split(args);
     let parsed = match command().parse(own).run_or_say() {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
+    // A file is the server's to read, now and at every reload.
+    let file = parsed.str("config.file");
+    if !file.is_empty() {
+        passed[2].push(format!("--config.file={file}"));
+    }
     let mut parts = Vec::new();
     for (command, args) in [exporter::command(), pushgateway::command(), server::command()].into_iter().zip(passed) {
         match command.parse(args).run_or_say() {
@@ -69,8 +74,7 @@ async fn run(parsed: &Parsed, parts: Vec<Parsed>) -> anyhow::Result<()> {
     let [exporter, pushgateway, server]: [Parsed; 3] =
         parts.try_into().map_err(|_| anyhow::anyhow!("a service has no command line"))?;
     let addresses = [&exporter, &pushgateway, &server].map(local);
-    let file = parsed.str("config.file");
-    let config = if file.is_empty() { built_in(&addresses) } else { std::fs::read_to_string(file)? };
+    let built_in = parsed.str("config.file").is_empty().then(|| built_in(&addresses));
     println!(
         "narthex runs on this host; stop it with Ctrl-C\n  http://{2}/         query and look\n  http://{0}/metrics  this \
          host\n  http://{1}/         pushed by jobs",
@@ -87,7 +91,7 @@ async fn run(parsed: &Parsed, parts: Vec<Parsed>) -> anyhow::Result<()> {
     let one = async { ended(exporter::run(exporter, exporter::Environment { clock, shutdown, tasks }).await) };
     let (clock, shutdown, tasks) = part(&env);
     let two = async { ended(pushgateway::run(pushgateway, pushgateway::Environment { clock, shutdown, tasks }).await) };
-    let three = async { ended(server::run(server, env.clone(), Some(&config)).await) };
+    let three = async { ended(server::run(server, env.clone(), built_in.as_deref()).await) };
     let (one, two, three) = tokio::join!(biased; one, two, three);
     one.and(two).and(three)
 }

@@ -19,7 +19,7 @@ fn a_broken_configuration_names_file_line_and_column() {
             .expect("written");
     };
     for (text, want) in [
-        ("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "prometheus.yml"),
+        ("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "prometheus.yml:3:3: unknown field"),
         ("global:\n  scrape_intervall: 15s\n", "prometheus.yml:2:"),
         ("remote_write:\n- url: http://x\n", "not built"),
         ("scrape_configs:\n- job_name: k\n  kubernetes_sd_configs:\n  - role: node\n", "not built"),
@@ -28,6 +28,20 @@ fn a_broken_configuration_names_file_line_and_column() {
         let (code, output) = run(&["server", "--web.listen-address=127.0.0.1:0"], folder.path());
         assert_eq!(code, Some(2), "{output}");
         assert!(output.contains(want), "{output:?} lacks {want:?}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named_by_the_server_and_by_the_stack() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listen = ["exporter", "pushgateway", "server"].map(|name| format!("--{name}.web.listen-address=127.0.0.1:0"));
+    let mut stack = vec!["--config.file=nope.yml"];
+    stack.extend(listen.iter().map(String::as_str));
+    let server = ["server", "--config.file=nope.yml", "--web.listen-address=127.0.0.1:0"];
+    for args in [&stack[..], &server] {
+        let (code, output) = run(args, folder.path());
+        assert_eq!(code, Some(2), "{output}");
+        assert!(output.contains("opening config file: nope.yml"), "{output}");
     }
 }
 

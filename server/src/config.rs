@@ -344,7 +344,18 @@ impl Config {
 fn syntax(path: &str, error: &serde_saphyr::Error) -> ConfigError {
     let at = error.location();
     let place = at.map_or_else(|| path.to_owned(), |at| format!("{path}:{}:{}", at.line(), at.column()));
-    ConfigError::Syntax { place, text: error.to_string() }
+    ConfigError::Syntax { place, text: plain(&error.to_string()) }
+}
+
+/// What the reader says without the place, which stands before it already, and without its drawing of the lines, which a
+/// log line cannot show.
+fn plain(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    match first.split_once(": ") {
+        Some((place, said)) if place.starts_with("line ") => said.to_owned(),
+        _ => first.to_owned(),
+    }
 }
 
 fn build(file: File, text: &str, folder: &Path) -> Result<Config, String> {
@@ -545,7 +556,7 @@ mod tests {
     #[test]
     fn what_is_refused_says_where_and_why() {
         for (text, want) in [
-            ("global:\n  scrape_intervall: 15s\n", "p.yml:2:"),
+            ("global:\n  scrape_intervall: 15s\n", "p.yml:2:3: unknown field `scrape_intervall`, expected one of"),
             ("remote_write:\n- url: http://x\n", "not built"),
             ("scrape_configs:\n- job_name: k\n  kubernetes_sd_configs:\n  - role: node\n", "not built"),
             ("scrape_configs:\n- job_name: k\n  scheme: gopher\n", "neither http nor https"),
@@ -565,6 +576,7 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(want), "{text}: {error}");
+            assert!(!error.contains('\n'), "{text}: {error}");
         }
     }
 }
