@@ -186,6 +186,7 @@ collectors! {
     drm,
     edac,
     entropy,
+    ethtool,
     fibrechannel,
     filefd,
     filesystem,

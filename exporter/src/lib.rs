@@ -9,6 +9,7 @@ mod collectors;
 mod crew;
 #[cfg(feature = "systemd")]
 mod dbus;
+mod ethtool;
 mod families;
 mod flags;
 mod generic;

@@ -35,6 +35,9 @@ pub enum AppendError {
     /// Outside the time range that may be written.
     #[error("out of bounds")]
     OutOfBounds,
+    /// Older than the window in which samples may come out of order.
+    #[error("too old sample")]
+    TooOld,
     /// The series is no longer known: register its labels again.
     #[error("unknown series reference")]
     UnknownSeries,
@@ -75,7 +78,46 @@ pub trait Storage: Send + Sync {
     fn stats(&self) -> Stats;
     /// What the series in memory are made of, the `top` largest of each kind. O(series).
     fn cardinality(&self, top: usize) -> Cardinality;
+    /// Exemplars of `min <= time <= max` of the series that satisfy any of the selectors, ordered by labels, those of a
+    /// series by time. A store that keeps none answers with nothing.
+    fn exemplars(
+        &self,
+        _min: Timestamp,
+        _max: Timestamp,
+        _selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<SeriesExemplars>, ReadError> {
+        Ok(Vec::new())
+    }
+    /// What an operator may do to what is stored; none for a store that has no files.
+    fn admin(&self) -> Option<&dyn Admin> {
+        None
+    }
 }
+
+/// Exemplars of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesExemplars {
+    /// The series' labels.
+    pub labels: Labels,
+    /// In the order of their times; each has one.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// Work on what is stored that only an operator asks for; all of it may block on the disk.
+pub trait Admin: Send + Sync {
+    /// Hides the samples of `min <= time <= max` of the series that satisfy any of the selectors, at once and for good;
+    /// their room is free when [`Admin::clean_tombstones`] or a merge comes by.
+    fn delete_series(&self, min: Timestamp, max: Timestamp, selectors: &[Vec<Matcher>]) -> Result<(), AdminError>;
+    /// Frees the room of what was deleted.
+    fn clean_tombstones(&self) -> Result<(), AdminError>;
+    /// Writes a copy of the store, without the head if so asked, into the folder `snapshots/NAME` beside it; the NAME.
+    fn snapshot(&self, skip_head: bool) -> Result<String, AdminError>;
+}
+
+/// Why an operator's wish was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AdminError(pub String);
 
 /// Sizes for `/api/v1/status/tsdb` and self-metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +142,7 @@ pub trait Appender: Send {
     fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError>;
     /// Adds any kind of sample.
     fn sample(&mut self, series: SeriesId, sample: Sample) -> Result<(), AppendError>;
-    /// Adds an exemplar.
+    /// Adds an exemplar; one without a time is refused as out of bounds.
     fn exemplar(&mut self, series: SeriesId, exemplar: Exemplar) -> Result<(), AppendError>;
     /// Remembers what a family says of itself.
     fn metadata(&mut self, series: SeriesId, metadata: &Metadata) -> Result<(), AppendError>;
