@@ -14,7 +14,11 @@ pub fn command() -> Command {
         .flag(Flag::boolean("web.disable-exporter-metrics", false, "Leave out metrics about the exporter itself"))
         .flag(Flag::int("web.max-requests", 40, "Most scrapes at the same time, 0 for no limit"))
         .flag(Flag::boolean("collector.disable-defaults", false, "Turn off every collector that is not named"))
-        .flag(Flag::duration_go(DEADLINE, "30s", "How long a collector may take; a late one counts as failed"))
+        .flag(Flag::duration_go(
+            DEADLINE,
+            "30s",
+            "How long a collector may take, 0 for no limit; a late one counts as failed",
+        ))
         .flag(Flag::int("runtime.gomaxprocs", 1, "Worker threads").env("GOMAXPROCS"))
         .web_flags(":9100")
         .log_flags()

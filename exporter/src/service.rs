@@ -8,6 +8,7 @@ use cli::{BuildInfo, Parsed};
 use exposition::{Escaping, Family, Format, Metric, MetricValue};
 use metrics::{Counter, CounterVec, Gauge, Registry};
 use model::{Labels, MetricType};
+use percent_encoding::percent_decode_str;
 use runtime::{Clock, Shutdown, Tasks};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use web::Router;
 use web::body::Body;
 use web::extract::{RawQuery, State};
 use web::http::header::{ACCEPT, CONTENT_TYPE};
-use web::http::{HeaderMap, StatusCode};
+use web::http::{HeaderMap, StatusCode, Uri};
 use web::response::Response;
 
 /// What a scraper says about how long it waits.
@@ -213,21 +214,42 @@ fn plain(code: StatusCode, text: String) -> Response {
     builder.body(Body::from(text)).unwrap_or_default()
 }
 
+/// The metrics are behind the fallback and not a route of their own, because any text may be their path.
 fn router(service: Arc<Service>, path: &str) -> Router {
-    let mut router = Router::new().route(path, web::routing::any(metrics_page));
-    if path != "/" {
-        let page = page::landing(path, BuildInfo::current().version);
+    let path: Arc<str> = path.into();
+    let mut router = Router::new();
+    if &*path != "/" {
+        let page = page::landing(&path, BuildInfo::current().version);
         router = router.route("/", web::routing::get(move || async move { web::response::Html(page) }));
         for (route, handler) in [
             (page::SCRIPT_PATH, web::routing::get(|| async { typed("text/javascript; charset=utf-8", page::SCRIPT) })),
             (page::COLLECTORS_PATH, web::routing::get(collectors_page)),
         ] {
-            if route != path {
+            if route != &*path {
                 router = router.route(route, handler);
             }
         }
     }
-    router.fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()) }).with_state(service)
+    let rest = async move |state, uri: Uri, query, headers| match percent_decode_str(uri.path()).decode_utf8_lossy() {
+        asked if asked == *path => metrics_page(state, query, headers).await,
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+    };
+    router.fallback(rest).with_state(service)
+}
+
+/// The path of the metrics. One without a slash before it gets one, as the link on upstream's landing page does.
+fn telemetry_path(given: &str) -> Result<String, crate::StartError> {
+    match given {
+        "" => Err(crate::StartError::Setting {
+            flag: "web.telemetry-path",
+            reason: "an empty path is not possible, leave the flag out for /metrics".to_owned(),
+        }),
+        given if given.starts_with('/') => Ok(given.to_owned()),
+        given => {
+            tracing::warn!(path = given, "--web.telemetry-path does not start with a slash, one is put before it");
+            Ok(format!("/{given}"))
+        }
+    }
 }
 
 async fn collectors_page(State(service): State<Arc<Service>>) -> Response {
@@ -249,9 +271,7 @@ pub async fn run(parsed: Parsed, environment: Environment) -> anyhow::Result<()>
     if nix::unistd::geteuid().is_root() {
         tracing::warn!("the exporter runs as root, it does not need to");
     }
-    let path = parsed.str("web.telemetry-path").to_owned();
-    anyhow::ensure!(path.starts_with('/'), "--web.telemetry-path: {path:?} does not start with a slash");
-    anyhow::ensure!(!path.contains(['{', '}']), "--web.telemetry-path: {path:?} must not hold braces");
+    let path = telemetry_path(parsed.str("web.telemetry-path"))?;
     let service = Arc::new(Service::new(&parsed, &environment)?);
     let config = web::ListenConfig {
         addresses: parsed.list("web.listen-address").to_vec(),

@@ -116,6 +116,28 @@ async fn stuck_threads_and_errors_are_shown() {
     assert!(answer.contains("\"name\":\"stat\"") && answer.contains("cannot understand"), "{answer}");
 }
 
+/// What upstream starts with: any text at all but none.
+#[tokio::test]
+async fn any_path_can_be_that_of_the_metrics() {
+    for (given, asked, code) in [
+        ("/metrics", "/metrics", 200),
+        ("metrics", "/metrics", 200),
+        ("/a b/{x}", "/a%20b/%7Bx%7D", 200),
+        ("/{x}", "/y", 404),
+        ("/+", "/+", 200),
+        ("/", "/", 200),
+        ("/m", "/m/", 404),
+        ("/-/live.js", "/-/live.js", 200),
+    ] {
+        let (_tree, service) = service(&[]);
+        let mut router = router(service, &telemetry_path(given).expect("a path"));
+        let request = web::http::Request::post(asked).body(Body::empty()).expect("request");
+        let response = tower_service::Service::call(&mut router, request).await.expect("answer");
+        assert_eq!(response.status().as_u16(), code, "{given} {asked}");
+    }
+    assert!(telemetry_path("").is_err());
+}
+
 #[test]
 fn small_parsers() {
     assert_eq!(decode("a%5Bb+c%zz%"), "a[b c%zz%");

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::duration::parse_signed;
 use crate::flag::{Flag, Kind, Value};
 use crate::text::quote;
 use crate::{help, version_text};
@@ -380,6 +381,14 @@ impl Parsed {
     pub fn duration(&self, name: &str) -> Duration {
         match &self.entry(name).value {
             Value::Duration(span, _) => *span,
+            _ => panic!("flag {name} is no duration"),
+        }
+    }
+
+    /// Whether a duration was given as one below zero, which [`Parsed::duration`] shows as zero.
+    pub fn is_negative(&self, name: &str) -> bool {
+        match &self.entry(name).value {
+            Value::Duration(_, text) => parse_signed(text).is_ok_and(|(negative, _)| negative),
             _ => panic!("flag {name} is no duration"),
         }
     }
