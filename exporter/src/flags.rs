@@ -7,6 +7,22 @@ use cli::{Command, Flag};
 /// gets its answer in time for that.
 pub(crate) const DEADLINE: &str = "collector.deadline";
 
+/// The file of flags.
+pub(crate) const CONFIG: &str = "config.file";
+/// Whether a request may ask for a reload.
+pub(crate) const LIFECYCLE: &str = "web.enable-lifecycle";
+/// What a reload cannot change, because it is used up at the start.
+pub(crate) const FIXED: [&str; 8] = [
+    "web.listen-address",
+    "web.systemd-socket",
+    "web.config.file",
+    "web.telemetry-path",
+    LIFECYCLE,
+    "runtime.gomaxprocs",
+    "log.level",
+    "log.format",
+];
+
 /// The whole command line of the exporter.
 pub fn command() -> Command {
     let mut command = Command::new("node_exporter", "Shows what this machine's kernel says, as metrics.")
@@ -21,6 +37,8 @@ pub fn command() -> Command {
         ))
         .flag(Flag::int("runtime.gomaxprocs", 1, "Worker threads").env("GOMAXPROCS"))
         .web_flags(":9100")
+        .flag(Flag::boolean(LIFECYCLE, false, "Read --config.file again on POST /-/reload"))
+        .config_flag(CONFIG)
         .log_flags()
         .flag(Flag::string("path.procfs", "/proc", "Where procfs is mounted"))
         .flag(Flag::string("path.sysfs", "/sys", "Where sysfs is mounted"))

@@ -12,7 +12,7 @@ fn service(flags: &[&str]) -> (Tree, Arc<Service>) {
     let environment = Environment { clock: clock.clone(), shutdown: Shutdown::new(), tasks: Tasks::new(clock) };
     let mut all = vec!["--collector.disable-defaults", "--collector.loadavg"];
     all.extend(flags);
-    let service = Service::new(&tree.parse(&all), &environment).expect("service");
+    let service = Service::new(tree.parse(&all), &environment).expect("service");
     (tree, Arc::new(service))
 }
 
@@ -66,7 +66,8 @@ async fn filters_and_refusals() {
 #[tokio::test]
 async fn a_full_house_is_503() {
     let (_tree, service) = service(&["--web.max-requests=1"]);
-    let place = service.places.as_ref().expect("limited").acquire().await.expect("place");
+    let present = service.present.load_full();
+    let place = present.places.as_ref().expect("limited").acquire().await.expect("place");
     let (code, answer) = text(&service, "").await;
     assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.trim_end(), "Limit of concurrent requests reached (1), try again later.");
@@ -130,7 +131,7 @@ async fn any_path_can_be_that_of_the_metrics() {
         ("/-/live.js", "/-/live.js", 200),
     ] {
         let (_tree, service) = service(&[]);
-        let mut router = router(service, &telemetry_path(given).expect("a path"));
+        let mut router = router(service, &telemetry_path(given).expect("a path"), None);
         let request = web::http::Request::post(asked).body(Body::empty()).expect("request");
         let response = tower_service::Service::call(&mut router, request).await.expect("answer");
         assert_eq!(response.status().as_u16(), code, "{given} {asked}");

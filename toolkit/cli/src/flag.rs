@@ -39,7 +39,7 @@ impl Value {
 }
 
 /// A flag of a [`Command`](crate::Command).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Flag {
     pub(crate) name: String,
     pub(crate) kind: Kind,
