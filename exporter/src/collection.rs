@@ -111,7 +111,8 @@ impl Collection {
                 running.push(Running { name: collector.name, gather: (collector.build)(&settings)? });
             }
         }
-        Ok(Collection::of(host, running, parsed.duration(DEADLINE)))
+        let deadline = Some(parsed.duration(DEADLINE)).filter(|deadline| !deadline.is_zero());
+        Ok(Collection::of(host, running, deadline.unwrap_or(Duration::MAX)))
     }
 
     fn of(host: Host, running: Vec<Running>, deadline: Duration) -> Collection {
@@ -232,6 +233,20 @@ mod tests {
         assert_eq!(collection.select(&list(&["stat"]), &[]).expect("one").len(), 1);
         let all = collection.select(&[], &[]).expect("all").len();
         assert_eq!(collection.select(&[], &list(&["stat", "nope"])).expect("most").len(), all - 1);
+    }
+
+    #[tokio::test]
+    async fn no_deadline_is_no_limit() {
+        let tree = Tree::new().file("proc/loadavg", "0.1 0.2 0.3 1/2 3\n");
+        for deadline in ["0s", "-5s"] {
+            let deadline = format!("--collector.deadline={deadline}");
+            let collection = tree.start(&[&deadline]).expect("start");
+            let chosen = collection.select(&list(&["loadavg"]), &[]).expect("collector");
+            let mut out = Families::new();
+            collection.pass(&chosen, None, &mut out).await;
+            let text = String::from_utf8(out.finish().0).expect("utf-8");
+            assert!(text.contains("node_scrape_collector_success{collector=\"loadavg\"} 1\n"), "{text}");
+        }
     }
 
     #[test]

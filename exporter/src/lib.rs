@@ -21,6 +21,7 @@ mod page;
 mod program;
 #[cfg(all(test, feature = "systemd"))]
 mod reference_tests;
+mod reload;
 mod service;
 #[cfg(test)]
 mod testing;
