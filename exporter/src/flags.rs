@@ -7,6 +7,10 @@ use cli::{Command, Flag};
 /// gets its answer in time for that.
 pub(crate) const DEADLINE: &str = "collector.deadline";
 
+/// Whose answers are used again, and for how long.
+pub(crate) const CACHE: &str = "collector.cache";
+/// Series of one collector.
+pub(crate) const SERIES_MAX: &str = "collector.series-max";
 /// The file of flags.
 pub(crate) const CONFIG: &str = "config.file";
 /// Whether a request may ask for a reload.
@@ -35,6 +39,8 @@ pub fn command() -> Command {
             "30s",
             "How long a collector may take, 0 for no limit; a late one counts as failed",
         ))
+        .flag(Flag::list(CACHE, &[], "Use the answers of slow collectors again for a while, such as hwmon=30s,nvme=5m"))
+        .flag(Flag::int(SERIES_MAX, 0, "Leave out a collector that writes more series, 0 for no limit"))
         .flag(Flag::int("runtime.gomaxprocs", 1, "Worker threads").env("GOMAXPROCS"))
         .web_flags(":9100")
         .flag(Flag::boolean(LIFECYCLE, false, "Read --config.file again on POST /-/reload"))

@@ -4,6 +4,7 @@
 //! and one line in the list there; [`Collection`] runs them.
 
 mod attributes;
+mod cache;
 mod collection;
 mod collectors;
 mod crew;
