@@ -2,6 +2,7 @@
 //!
 //! A machine's speed is not part of the answer; what else runs on it hits both sides alike.
 
+mod disk;
 mod exporter;
 mod push;
 
@@ -17,7 +18,7 @@ use std::{
 type Bench = fn(&Path, &Path) -> Result<()>;
 
 /// One file and one line a benchmark.
-const BENCHES: &[(&str, Bench)] = &[("exporter", exporter::run), ("push", push::run)];
+const BENCHES: &[(&str, Bench)] = &[("disk", disk::run), ("exporter", exporter::run), ("push", push::run)];
 
 /// Runs the named benchmarks, or all.
 pub(crate) fn run(args: &[String]) -> Result<()> {
