@@ -2,6 +2,7 @@
 //!
 //! A machine's speed is not part of the answer; what else runs on it hits both sides alike.
 
+mod disk;
 mod exporter;
 mod ingest;
 mod push;
@@ -20,8 +21,13 @@ use std::{
 type Bench = fn(&Path, &Path) -> Result<()>;
 
 /// One file and one line a benchmark.
-const BENCHES: &[(&str, Bench)] =
-    &[("exporter", exporter::run), ("ingest", ingest::run), ("push", push::run), ("replay", replay::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("exporter", exporter::run),
+    ("ingest", ingest::run),
+    ("push", push::run),
+    ("replay", replay::run),
+    ("disk", disk::run),
+];
 
 /// Runs the named benchmarks, or all. An argument that begins with a digit is a size, which a benchmark that has one
 /// looks up for itself.
