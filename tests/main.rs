@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod packaging;
+mod page;
 mod sandbox;
 mod seed;
 mod stack;
