@@ -173,14 +173,14 @@ impl Inner {
         let mut state = self.gateway.state.lock();
         let batch = state.journal.as_mut()?.take()?;
         let last = state.journal.as_ref()?.last();
-        let capture = due.then(|| Capture { last, groups: Groups(state.store.groups().clone()) });
+        let capture = (due && !batch.bytes.is_empty()).then(|| Capture { last, groups: Groups::of(&state.store) });
         Some((batch, capture))
     }
 
     fn capture(&self) -> Capture {
         let state = self.gateway.state.lock();
         let last = state.journal.as_ref().map_or(0, Journal::last);
-        Capture { last, groups: Groups(state.store.groups().clone()) }
+        Capture { last, groups: Groups::of(&state.store) }
     }
 
     fn due(&self) -> bool {
@@ -192,6 +192,10 @@ impl Inner {
 
     async fn write(self: &Arc<Self>, mut batch: Batch, capture: Option<Capture>) {
         let frames = std::mem::take(&mut batch.bytes);
+        if frames.is_empty() {
+            // Somebody waits for what was written before.
+            return batch.answer(&Ok(()));
+        }
         let inner = self.clone();
         let written = self.tasks.blocking("journal write", move || inner.log.lock().append(&frames)).await;
         let written = match written {

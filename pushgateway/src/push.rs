@@ -145,7 +145,8 @@ fn options(clock: &Clock, tasks: &Tasks) -> Options {
     Options::new(clock.clone(), tasks.clone(), agent)
 }
 
-fn config(file: &str) -> anyhow::Result<HttpConfig> {
+/// The client section in a file; that of no file changes nothing.
+pub(crate) fn config(file: &str) -> anyhow::Result<HttpConfig> {
     if file.is_empty() {
         return Ok(HttpConfig::default());
     }
