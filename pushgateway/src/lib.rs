@@ -31,6 +31,8 @@ mod record;
 mod replicate;
 mod route;
 #[cfg(test)]
+mod secure_tests;
+#[cfg(test)]
 mod served;
 mod service;
 mod store;

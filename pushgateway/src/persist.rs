@@ -78,7 +78,7 @@ pub(crate) async fn open(
     let base = path.file_name().and_then(|name| name.to_str());
     let base = base.with_context(|| format!("--persistence.file {file:?} does not name a file"))?.to_owned();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let disk = Disk::open(folder).with_context(|| format!("--persistence.file {file}"))?;
+    let disk = Disk::open_private(folder).with_context(|| format!("--persistence.file {file}"))?;
     let interval = parsed.duration("persistence.interval");
     let folding = Folding { interval, min: 1 << 20, max: 64 << 20 };
     let committer = open_on(Place { disk, base }, gateway, folding, env).await;
