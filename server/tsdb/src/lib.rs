@@ -8,6 +8,7 @@
 
 mod db;
 mod disk_format;
+mod exemplars;
 mod flush;
 mod head;
 mod index;
@@ -17,6 +18,7 @@ mod options;
 mod part;
 mod record;
 mod snapshot;
+mod transaction;
 mod view;
 mod writer;
 
