@@ -53,7 +53,9 @@ impl State {
     ///
     /// # Errors
     /// [`Damaged`] for numbers that no state has.
-    pub fn of_parts([time, value, step, delta, leading, width, count, repeats, begun]: [i64; 9]) -> Result<Self, Damaged> {
+    pub fn of_parts(
+        [time, value, step, delta, leading, width, count, repeats, begun]: [i64; 9],
+    ) -> Result<Self, Damaged> {
         let small = |number: i64| u8::try_from(number).map_err(|_| Damaged);
         let short = |number: i64| u16::try_from(number).map_err(|_| Damaged);
         let int = |number: i64| i32::try_from(number).map_err(|_| Damaged);
@@ -65,7 +67,17 @@ impl State {
         if !begun && count > 0 && repeats != count - 1 {
             return Err(Damaged);
         }
-        Ok(Self { time, value: value as u64, step: int(step)?, delta: int(delta)?, leading, width, count, repeats, begun })
+        Ok(Self {
+            time,
+            value: value as u64,
+            step: int(step)?,
+            delta: int(delta)?,
+            leading,
+            width,
+            count,
+            repeats,
+            begun,
+        })
     }
 }
 
@@ -209,8 +221,7 @@ pub fn decode(
     }
     let mut reader = Reader::new(bytes);
     let mut state = State { time: take_time(&mut reader)?, count: 1, ..State::default() };
-    state.value =
-        if reader.bit()? { reader.take(64)? } else { (take_signed(&mut reader)? as f64).to_bits() };
+    state.value = if reader.bit()? { reader.take(64)? } else { (take_signed(&mut reader)? as f64).to_bits() };
     state.step = i32::try_from(take_signed(&mut reader)?).map_err(|_| Damaged)?;
     state.delta = i32::try_from(take_signed(&mut reader)?).map_err(|_| Damaged)?;
     times.push(state.time);

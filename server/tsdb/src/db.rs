@@ -5,6 +5,7 @@ use crate::{
     exemplars::Ring,
     head::{Head, replay::Replay, segments},
     manifest::Manifest,
+    metrics::Refusals,
     part::Part,
     record::{self, Batch},
     snapshot::{self, Restored},
@@ -45,6 +46,7 @@ pub struct Tsdb {
     /// Memory of commits, for the next ones: a record unpacked and packed, and batches.
     pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>)>,
     pub(crate) batches: Mutex<Vec<Batch>>,
+    pub(crate) refusals: Refusals,
     recovery: Recovery,
     pub(crate) damaged: AtomicU64,
 }
@@ -119,6 +121,7 @@ impl Tsdb {
             snapshot_at: Mutex::new(snapshot_at),
             scratch: Mutex::default(),
             batches: Mutex::default(),
+            refusals: Refusals::default(),
             recovery,
             damaged: AtomicU64::new(damaged),
         })

@@ -281,7 +281,12 @@ impl Head {
     }
 
     /// What a sample is to the newest one, by upstream's order of reasons.
-    pub(crate) fn judge(&self, newest: Option<(i64, &Entry)>, at: i64, entry: &Entry) -> Result<Admission, AppendError> {
+    pub(crate) fn judge(
+        &self,
+        newest: Option<(i64, &Entry)>,
+        at: i64,
+        entry: &Entry,
+    ) -> Result<Admission, AppendError> {
         if at >= self.admit_from {
             match newest {
                 None => return Ok(Admission::Next),

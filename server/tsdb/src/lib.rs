@@ -14,6 +14,7 @@ mod head;
 mod index;
 mod manifest;
 mod merge;
+mod metrics;
 mod options;
 mod part;
 mod record;
@@ -23,6 +24,7 @@ mod view;
 mod writer;
 
 pub use db::Tsdb;
+pub use metrics::Metrics;
 pub use options::Options;
 
 use std::io;

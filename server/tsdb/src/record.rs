@@ -202,7 +202,8 @@ fn put_row(floats: &[Float], base: Option<&dyn Fn(u64) -> u64>, out: &mut Vec<u8
 fn put_runs(floats: &[Float], out: &mut Vec<u8>) {
     let (mut rest, mut end) = (floats, 0_u64);
     while let Some(first) = rest.first() {
-        let run = rest.iter().zip(0_u64..).take_while(|(float, i)| float.series == first.series.wrapping_add(*i)).count();
+        let run =
+            rest.iter().zip(0_u64..).take_while(|(float, i)| float.series == first.series.wrapping_add(*i)).count();
         varint::put_signed(first.series.wrapping_sub(end) as i64, out);
         varint::put(run as u64, out);
         end = first.series.wrapping_add(run as u64);

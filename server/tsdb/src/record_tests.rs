@@ -40,9 +40,8 @@ impl Receiver for Found {
 
 fn shown(batch: &Batch) -> String {
     let floats: Vec<_> = batch.floats.iter().map(|float| (float.series, float.at, float.value.to_bits())).collect();
-    let samples = [&batch.others, &batch.late].map(|samples| {
-        samples.iter().map(|sample| format!("{sample:?}")).collect::<Vec<_>>()
-    });
+    let samples = [&batch.others, &batch.late]
+        .map(|samples| samples.iter().map(|sample| format!("{sample:?}")).collect::<Vec<_>>());
     format!("{floats:?} {samples:?} {:?} {:?}", batch.exemplars, batch.metadata)
 }
 

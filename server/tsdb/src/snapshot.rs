@@ -96,8 +96,7 @@ pub(crate) fn write(disk: &Disk, name: &str, head: &Head, ring: &Ring, cut: Cut)
     let written = disk.open_file(&temporary, Open::Create).map_err(Error::disk(format!("creating {temporary}")));
     let written = written.and_then(|file| {
         file.write_at(0, MAGIC).map_err(Error::disk(format!("writing {temporary}")))?;
-        let mut writer =
-            Writer { file, name, at: MAGIC.len() as u64, kind: 0, block: Vec::new(), frame: Vec::new() };
+        let mut writer = Writer { file, name, at: MAGIC.len() as u64, kind: 0, block: Vec::new(), frame: Vec::new() };
         write_all(&mut writer, head, ring, cut)
     });
     if written.is_err() {
@@ -235,9 +234,7 @@ pub(crate) fn read(disk: &Disk, name: &str, options: Options, floor: i64) -> Res
         if u32::from_le_bytes([e, f, g, h]) != crc32c::crc32c_append(crc32c::crc32c(&[kind]), &bytes) {
             return Err(Error::damaged(name, "wrong checksum"));
         }
-        ended = restored
-            .block(disk, kind, &bytes)
-            .map_err(|Damaged| Error::damaged(name, "not what was written"))?;
+        ended = restored.block(disk, kind, &bytes).map_err(|Damaged| Error::damaged(name, "not what was written"))?;
     }
     restored.head.restored();
     Ok(restored)

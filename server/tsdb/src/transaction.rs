@@ -139,6 +139,38 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    /// The hot path: one lock, no allocation, no search when series come in ascending order.
+    fn add_float(&mut self, id: u64, at: i64, value: f64) -> Result<(), AppendError> {
+        let new = self.order.newest(&self.batch.floats, id).is_none();
+        let follows = self.batch.floats.last().is_some_and(|last| last.series == id);
+        // Behind a sample that is no plain float, or apart from the others of its series, it goes the long way.
+        if !new && !follows || self.others.contains_key(&id) {
+            return self.add(Sample { series: id, at, start: None, entry: Entry::Float(value) });
+        }
+        let (admission, logged) = {
+            let head = self.db.head.read();
+            let admission = match self.batch.floats.last().filter(|_| !new) {
+                Some(last) => head.judge(Some((last.at, &Entry::Float(last.value))), at, &Entry::Float(value))?,
+                None => head.admit_float(id, at, value)?,
+            };
+            (admission, head.get(id).is_some_and(crate::head::Series::is_logged))
+        };
+        if !logged && admission != Admission::Known {
+            self.unlogged.push(id);
+        }
+        match admission {
+            Admission::Known => {}
+            Admission::Late => {
+                self.batch.late.push(Sample { series: id, at, start: None, entry: Entry::Float(value) });
+            }
+            Admission::Next => {
+                self.order.push(&self.batch.floats, id);
+                self.batch.floats.push(Float { series: id, at, value });
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the ids those of the head as it is now, and drops what it does not take any more.
     fn revalidate(&mut self, head: &Head) {
         let moved = head.stamp != self.stamp;
@@ -176,35 +208,8 @@ impl Appender for Transaction<'_> {
     }
 
     fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError> {
-        let (id, at) = (series.0, at.0);
-        let new = self.order.newest(&self.batch.floats, id).is_none();
-        let follows = self.batch.floats.last().is_some_and(|last| last.series == id);
-        // Behind a sample that is no plain float, or apart from the others of its series, it goes the long way.
-        if !new && !follows || self.others.contains_key(&id) {
-            return self.add(Sample { series: id, at, start: None, entry: Entry::Float(value) });
-        }
-        let (admission, logged) = {
-            let head = self.db.head.read();
-            let admission = match self.batch.floats.last().filter(|_| !new) {
-                Some(last) => head.judge(Some((last.at, &Entry::Float(last.value))), at, &Entry::Float(value))?,
-                None => head.admit_float(id, at, value)?,
-            };
-            (admission, head.get(id).is_some_and(crate::head::Series::is_logged))
-        };
-        if !logged && admission != Admission::Known {
-            self.unlogged.push(id);
-        }
-        match admission {
-            Admission::Known => {}
-            Admission::Late => {
-                self.batch.late.push(Sample { series: id, at, start: None, entry: Entry::Float(value) });
-            }
-            Admission::Next => {
-                self.order.push(&self.batch.floats, id);
-                self.batch.floats.push(Float { series: id, at, value });
-            }
-        }
-        Ok(())
+        let result = self.add_float(series.0, at.0, value);
+        self.db.refusals.note(result)
     }
 
     fn sample(&mut self, series: SeriesId, sample: model::Sample) -> Result<(), AppendError> {
@@ -213,7 +218,9 @@ impl Appender for Transaction<'_> {
             Value::Float(value) => Entry::Float(value),
             Value::Histogram(histogram) => Entry::Histogram(histogram),
         };
-        self.add(Sample { series: series.0, at: sample.at.0, start: sample.start.map(|start| start.0), entry })
+        let start = sample.start.map(|start| start.0);
+        let result = self.add(Sample { series: series.0, at: sample.at.0, start, entry });
+        self.db.refusals.note(result)
     }
 
     fn exemplar(&mut self, series: SeriesId, exemplar: Exemplar) -> Result<(), AppendError> {
@@ -263,7 +270,8 @@ impl Appender for Transaction<'_> {
             payload.clear();
             record::put(&names, &self.batch, base, plain, payload);
         }
-        log.append(&db.scratch.lock().1).map_err(|error| AppendError::Unwritable(error.to_string()))?;
+        let written = log.append(&db.scratch.lock().1);
+        db.refusals.note(written.map_err(|error| AppendError::Unwritable(error.to_string())))?;
         let mut head = db.head.write();
         self.apply(&mut head);
         Ok(())

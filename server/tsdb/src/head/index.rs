@@ -60,7 +60,8 @@ impl Head {
             return Ok(());
         }
         self.counts.refused += 1;
-        let most = format!("{series} of {limit} series are in use and job {job:?} is over its share; {}", self.offenders());
+        let most =
+            format!("{series} of {limit} series are in use and job {job:?} is over its share; {}", self.offenders());
         Err(AppendError::Crowded { limit: soft, flag: self.options.job_series_flag, most })
     }
 

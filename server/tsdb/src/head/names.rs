@@ -310,9 +310,7 @@ impl Names {
         }
         let top = self.pairs.len() as u32;
         self.free.retain(|number| *number < top);
-        for list in [&mut self.free] {
-            list.shrink_to_fit();
-        }
+        self.free.shrink_to_fit();
         self.pairs.shrink_to(self.pairs.len() * 5 / 4);
         let (hasher, pairs) = (&self.hasher, &self.pairs);
         let hash = |pair: &u32| hasher.hash_one((pairs[*pair as usize].name, &*pairs[*pair as usize].value));
@@ -365,11 +363,6 @@ impl Names {
     pub(crate) fn series_with(&self, name: &str, value: &str) -> u64 {
         let pair = self.name(name).and_then(|name| self.pair(name, value));
         pair.and_then(|pair| self.pairs[pair as usize].series.as_ref()).map_or(0, Slots::len)
-    }
-
-    /// Numbers of pairs in use end before this one.
-    pub(crate) fn pair_count(&self) -> usize {
-        self.pairs.len()
     }
 
     /// The slots that satisfy all matchers; none means all.

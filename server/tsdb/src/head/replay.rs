@@ -1,10 +1,6 @@
 //! What snapshot and log have, taken in at the start.
 
-use super::{
-    Head, Series, Side,
-    blocks::Chain,
-    segments::Segment,
-};
+use super::{Head, Series, Side, blocks::Chain, segments::Segment};
 use crate::record::{Float, Receiver, Sample};
 use chunk::Damaged;
 use model::{Exemplar, Labels, Metadata};
@@ -37,7 +33,9 @@ impl Receiver for Replay<'_> {
     }
 
     fn exemplar(&mut self, series: u64, exemplar: Exemplar) {
-        if let Some(labels) = self.head.get(series).map(|_| self.head.labels(series as u32, &mut model::Builder::default())) {
+        if let Some(labels) =
+            self.head.get(series).map(|_| self.head.labels(series as u32, &mut model::Builder::default()))
+        {
             // What was admitted once is admitted again, unless it is there already.
             let _ = self.exemplars.add(labels, exemplar);
         }

@@ -234,7 +234,12 @@ pub(crate) fn save(disk: &Disk, segment: &Segment) -> Result<Segment, Error> {
 }
 
 /// Maps the file of a segment, which was written whole.
-pub(crate) fn map(disk: &Disk, number: u32, (min, max, chunks): (i64, i64, u64), length: u64) -> Result<Segment, Error> {
+pub(crate) fn map(
+    disk: &Disk,
+    number: u32,
+    (min, max, chunks): (i64, i64, u64),
+    length: u64,
+) -> Result<Segment, Error> {
     let name = name(number);
     let file = disk.open_file(&name, Open::Read).map_err(Error::disk(format!("opening {name}")))?;
     let bytes = file.map(length).map_err(Error::disk(format!("mapping {name}")))?;
