@@ -8,19 +8,23 @@
 
 mod db;
 mod disk_format;
+mod exemplars;
 mod flush;
 mod head;
 mod index;
 mod manifest;
 mod merge;
+mod metrics;
 mod options;
 mod part;
 mod record;
 mod snapshot;
+mod transaction;
 mod view;
 mod writer;
 
 pub use db::Tsdb;
+pub use metrics::Metrics;
 pub use options::Options;
 
 use std::io;
