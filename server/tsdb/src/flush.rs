@@ -1,6 +1,11 @@
 //! From head to part: when enough time has gathered, its oldest range becomes a file and leaves memory and log.
 
-use crate::{Error, Tsdb, part::Part, snapshot, writer::PartWriter};
+use crate::{
+    Error, Tsdb,
+    part::Part,
+    snapshot,
+    writer::{PartWriter, WINDOW_MS},
+};
 use model::Labels;
 use std::sync::Arc;
 
@@ -89,7 +94,7 @@ impl Tsdb {
         let mut all: Vec<(Labels, u64)> =
             self.head.read().ids.iter().map(|(labels, id)| (labels.clone(), *id)).collect();
         all.sort_unstable();
-        let mut writer = PartWriter::create(&self.disk, name)?;
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
         for step in all.chunks(STEP) {
             let (raws, floor) = {
                 let head = self.head.read();

@@ -80,6 +80,19 @@ impl Points {
         self.starts.retain(|(at, _)| kept(at));
     }
 
+    /// A copy of what lies in the closed range.
+    pub(crate) fn within(&self, min: i64, max: i64) -> Self {
+        let (from, to) = (self.times.partition_point(|at| *at < min), self.times.partition_point(|at| *at <= max));
+        let range = from.min(to)..to;
+        let kept = |at: &i64| (min..=max).contains(at);
+        Self {
+            times: self.times[range.clone()].to_vec(),
+            values: self.values[range].to_vec(),
+            histograms: self.histograms.iter().filter(|(at, _)| kept(at)).cloned().collect(),
+            starts: self.starts.iter().filter(|(at, _)| kept(at)).copied().collect(),
+        }
+    }
+
     /// Puts later samples behind these.
     pub(crate) fn append(&mut self, mut later: Self) {
         self.times.append(&mut later.times);
