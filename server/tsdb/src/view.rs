@@ -3,7 +3,7 @@
 use crate::{
     db::Tsdb,
     head::{Head, Points, Raw},
-    part::Part,
+    part::{ClockCache, Part},
     writer::GROUP,
 };
 use model::{Labels, Matcher};
@@ -121,6 +121,7 @@ pub(crate) struct Source {
     part: Arc<Part>,
     ids: VecDeque<u32>,
     ready: VecDeque<Points>,
+    clocks: ClockCache,
     next: Option<Labels>,
     min: i64,
     max: i64,
@@ -128,7 +129,8 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(part: Arc<Part>, ids: Vec<u32>, min: i64, max: i64) -> Result<Self, ReadError> {
-        let mut source = Self { part, ids: ids.into(), ready: VecDeque::new(), next: None, min, max };
+        let mut source =
+            Self { part, ids: ids.into(), ready: VecDeque::new(), clocks: ClockCache::new(), next: None, min, max };
         source.look()?;
         Ok(source)
     }
@@ -149,7 +151,7 @@ impl Source {
             let group = self.ids.front().map(|series| series / GROUP as u32);
             let same: Vec<u32> =
                 self.ids.iter().copied().take_while(|series| Some(series / GROUP as u32) == group).collect();
-            self.ready = self.part.points(&same, self.min, self.max)?.into();
+            self.ready = self.part.points(&same, self.min, self.max, &mut self.clocks)?.into();
         }
         self.ids.pop_front();
         self.look()?;
