@@ -4,6 +4,7 @@
 //! and one line in the list there; [`Collection`] runs them.
 
 mod attributes;
+mod cache;
 mod collection;
 mod collectors;
 mod crew;
@@ -21,6 +22,7 @@ mod page;
 mod program;
 #[cfg(all(test, feature = "systemd"))]
 mod reference_tests;
+mod reload;
 mod service;
 #[cfg(test)]
 mod testing;

@@ -2,8 +2,12 @@
 //!
 //! A machine's speed is not part of the answer; what else runs on it hits both sides alike.
 
+mod disk;
 mod exporter;
+mod ingest;
 mod push;
+mod replay;
+mod targets;
 
 use crate::processes::{self, Running};
 use anyhow::{Context, Result, bail};
@@ -17,11 +21,19 @@ use std::{
 type Bench = fn(&Path, &Path) -> Result<()>;
 
 /// One file and one line a benchmark.
-const BENCHES: &[(&str, Bench)] = &[("exporter", exporter::run), ("push", push::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("exporter", exporter::run),
+    ("ingest", ingest::run),
+    ("push", push::run),
+    ("replay", replay::run),
+    ("disk", disk::run),
+];
 
-/// Runs the named benchmarks, or all.
+/// Runs the named benchmarks, or all. An argument that begins with a digit is a size, which a benchmark that has one
+/// looks up for itself.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let (bin, names) = processes::peers(args)?;
+    let (bin, mut names) = processes::peers(args)?;
+    names.retain(|name| !name.starts_with(|first: char| first.is_ascii_digit()));
     if let Some(unknown) = names.iter().find(|name| BENCHES.iter().all(|(have, _)| have != name)) {
         bail!("no benchmark {unknown}; there are {}", BENCHES.map_names());
     }

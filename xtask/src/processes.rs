@@ -23,8 +23,17 @@ impl Drop for Running {
 impl Running {
     /// Resident memory now, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory so far, in bytes.
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, key: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| key.to_owned())?;
         Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)
     }
 
