@@ -106,3 +106,14 @@ pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Result<St
     }
     Ok(body.to_owned())
 }
+
+/// Writes a file whole.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::File::create(path)?.write_all(text.as_bytes()).with_context(|| path.display().to_string())
+}
+
+/// Seconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "real programs are asked for their samples of now")]
+pub(crate) fn now_seconds() -> Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
+}
