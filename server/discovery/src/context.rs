@@ -5,6 +5,15 @@ use client::{BuildError, Client, HttpConfig, Options};
 use runtime::{Clock, Tasks};
 use std::{future::Future, sync::Arc, time::Duration};
 
+/// What one round of asking found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Everything: sources that are not among these are gone.
+    All(Vec<Group>),
+    /// What these sources have; of others nothing is known.
+    Some(Vec<Group>),
+}
+
 /// Handed to [`crate::mechanism::Mechanism::run`].
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -49,10 +58,10 @@ impl Context {
         self.manager.take(self.provider, |table| table.replace(groups));
     }
 
-    /// Asks `find` for all groups now and then again, `every` so long, for ever. What fails is counted and logged.
+    /// Asks `find` for groups now and then again, `every` so long, for ever. What fails is counted and logged.
     pub(crate) async fn refresh<F>(&self, every: Duration, mut find: impl FnMut() -> F + Send)
     where
-        F: Future<Output = Result<Vec<Group>, String>> + Send,
+        F: Future<Output = Result<Found, String>> + Send,
     {
         let counters = &self.manager.counters;
         let (failures, seconds) =
@@ -61,7 +70,8 @@ impl Context {
         loop {
             let began = self.clock().now();
             match find().await {
-                Ok(groups) => self.replace(groups),
+                Ok(Found::All(groups)) => self.replace(groups),
+                Ok(Found::Some(groups)) => self.send(groups),
                 Err(error) => {
                     failures.inc();
                     tracing::error!(discovery = self.name, error, "Unable to refresh target groups");

@@ -77,6 +77,7 @@ macro_rules! mechanisms {
 }
 
 mechanisms! {
+    dns,
     file,
     http,
     static_config,

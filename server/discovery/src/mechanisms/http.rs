@@ -4,6 +4,7 @@
 
 use crate::{
     Context, Group, Span,
+    context::Found,
     groups::{Written, listed},
     mechanism::{Key, Mechanism, MetaLabel, key, label},
 };
@@ -74,7 +75,7 @@ impl Mechanism for Config {
                 Ok(client) => ask(client, &url, every).await,
                 Err(error) => Err(error.clone()),
             };
-            found.inspect_err(|_| failures.inc())
+            found.map(Found::All).inspect_err(|_| failures.inc())
         };
         context.refresh(every, find).await;
     }
