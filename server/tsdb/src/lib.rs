@@ -16,6 +16,7 @@ mod merge;
 mod options;
 mod part;
 mod record;
+mod share;
 mod snapshot;
 mod view;
 mod writer;

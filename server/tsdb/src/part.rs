@@ -8,13 +8,18 @@ use crate::{
     writer::{BLOCK, FOOTER, GROUP, MAGIC, Summary, WINDOW_MS},
 };
 use chunk::{Damaged, histograms, times, values, varint};
-use model::{Builder, Labels};
+use model::Labels;
 use runtime::{Disk, Mapped, Open};
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, hash_map::Entry},
+};
 use storage::ReadError;
 
 /// Bytes of a group in a window, unpacked, at most.
 const BLOCK_MAX: usize = 1 << 30;
+/// Texts kept while labels are read, at most.
+const TEXTS_MAX: usize = 1 << 16;
 /// Bytes of a row in the table of postings and in the directory.
 const ROW: usize = 16;
 const ENTRY: usize = 28;
@@ -228,10 +233,18 @@ impl Part {
 
     /// The labels of a series.
     pub(crate) fn labels(&self, series: u32) -> Result<Labels, ReadError> {
-        self.take_labels(series).map_err(self.damaged())
+        self.labels_with(series, &mut HashMap::new())
     }
 
-    fn take_labels(&self, series: u32) -> Result<Labels, Damaged> {
+    /// The labels of a series; `texts` keeps what was read of the strings, for the next one.
+    pub(crate) fn labels_with(&self, series: u32, texts: &mut HashMap<u32, Box<str>>) -> Result<Labels, ReadError> {
+        if texts.len() > TEXTS_MAX {
+            texts.clear();
+        }
+        self.take_labels(series, texts).map_err(self.damaged())
+    }
+
+    fn take_labels(&self, series: u32, texts: &mut HashMap<u32, Box<str>>) -> Result<Labels, Damaged> {
         let section = self.section(self.series);
         let groups = usize::try_from(self.summary.series).map_err(|_| Damaged)?.div_ceil(GROUP);
         let (group, place) = (series as usize / GROUP, series as usize % GROUP);
@@ -242,16 +255,18 @@ impl Part {
                 varint::take(&mut data)?;
             }
         }
-        let mut builder = Builder::default();
-        for _ in 0..varint::take_length(&mut data)? {
-            let mut pair = [String::new(), String::new()];
-            for text in &mut pair {
-                let number = u32::try_from(varint::take(&mut data)?).map_err(|_| Damaged)?;
-                self.string(number, |have| have.clone_into(text))?;
+        let mut numbers = Vec::new();
+        for _ in 0..2 * varint::take_length(&mut data)? {
+            let number = u32::try_from(varint::take(&mut data)?).map_err(|_| Damaged)?;
+            if let Entry::Vacant(vacant) = texts.entry(number) {
+                let mut text = Box::default();
+                self.string(number, |have| text = Box::from(have))?;
+                vacant.insert(text);
             }
-            builder.set(&pair[0], &pair[1]);
+            numbers.push(number);
         }
-        Ok(builder.build())
+        let text = |number: &u32| texts.get(number).map_or("", |text| &**text);
+        Ok(Labels::from_pairs(numbers.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1])))))
     }
 
     /// The samples of series of one group that lie in the closed range, one answer for each series asked for, ascending.
