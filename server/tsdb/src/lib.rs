@@ -21,6 +21,7 @@ mod part;
 mod part_index;
 mod record;
 mod sections;
+mod share;
 mod snapshot;
 mod transaction;
 mod view;

@@ -7,12 +7,17 @@ use crate::{
     writer::GROUP,
 };
 use chunk::{Damaged, varint};
-use model::{Builder, Labels};
-use std::cmp::Ordering;
+use model::Labels;
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, hash_map::Entry},
+};
 use storage::ReadError;
 
 /// Labels of one series beyond this many are damage.
 const LABELS_MAX: usize = 1 << 16;
+/// Texts kept while labels are read, at most.
+const TEXTS_MAX: usize = 1 << 16;
 
 impl Part {
     /// The strings of a block, until `visit` answers false.
@@ -184,10 +189,18 @@ impl Part {
 
     /// The labels of a series.
     pub(crate) fn labels(&self, series: u32) -> Result<Labels, ReadError> {
-        self.take_labels(series).map_err(self.damaged())
+        self.labels_with(series, &mut HashMap::new())
     }
 
-    fn take_labels(&self, series: u32) -> Result<Labels, Damaged> {
+    /// The labels of a series; `texts` keeps what was read of the strings, for the next one.
+    pub(crate) fn labels_with(&self, series: u32, texts: &mut HashMap<u32, Box<str>>) -> Result<Labels, ReadError> {
+        if texts.len() > TEXTS_MAX {
+            texts.clear();
+        }
+        self.take_labels(series, texts).map_err(self.damaged())
+    }
+
+    fn take_labels(&self, series: u32, texts: &mut HashMap<u32, Box<str>>) -> Result<Labels, Damaged> {
         let section = self.section(self.series);
         let groups = usize::try_from(self.summary.series).map_err(|_| Damaged)?.div_ceil(GROUP);
         let (group, place) = (series as usize / GROUP, series as usize % GROUP);
@@ -211,15 +224,15 @@ impl Part {
                 }
             }
         }
-        let mut builder = Builder::default();
-        for (name, value) in pairs {
-            let mut pair = [String::new(), String::new()];
-            for (text, number) in pair.iter_mut().zip([name, value]) {
-                self.string(number, |have| have.clone_into(text))?;
+        for number in pairs.iter().flat_map(|(name, value)| [*name, *value]) {
+            if let Entry::Vacant(vacant) = texts.entry(number) {
+                let mut text = Box::default();
+                self.string(number, |have| text = Box::from(have))?;
+                vacant.insert(text);
             }
-            builder.set(&pair[0], &pair[1]);
         }
-        Ok(builder.build())
+        let text = |number: u32| texts.get(&number).map_or("", |text| &**text);
+        Ok(Labels::from_pairs(pairs.iter().map(|(name, value)| (text(*name), text(*value)))))
     }
 }
 
