@@ -149,6 +149,7 @@ impl Collection {
     /// Runs the chosen collectors one after the other on the calling thread, without a deadline.
     pub fn gather(&self, chosen: &[usize], out: &mut Families) {
         let clock = self.collectors.host.clock();
+        self.collectors.host.begin_round();
         for running in chosen.iter().filter_map(|index| self.collectors.running.get(*index)) {
             let start = clock.now();
             let error = running.run(&self.collectors.host, out);
@@ -160,6 +161,7 @@ impl Collection {
     /// deadline of the flag or `patience`, whichever is earlier. Those that are late count as failed.
     pub(crate) async fn pass(&self, chosen: &[usize], patience: Option<Duration>, out: &mut Families) {
         let patience = patience.map_or(self.deadline, |patience| patience.min(self.deadline));
+        self.collectors.host.begin_round();
         let answers = self.crew.pass(chosen, patience).await;
         for (index, answer) in chosen.iter().zip(answers) {
             if let Answer::Done(outcome) = &answer {

@@ -4,6 +4,7 @@
 //! and one line in the list there; [`Collection`] runs them.
 
 mod attributes;
+mod buffers;
 mod collection;
 mod collectors;
 mod crew;
@@ -15,6 +16,7 @@ mod flags;
 mod generic;
 mod host;
 mod kept;
+mod link_files;
 mod links;
 mod netlink;
 mod page;

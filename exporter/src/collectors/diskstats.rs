@@ -73,7 +73,7 @@ impl Gather for Diskstats {
             identity(host, major, minor, device, out);
             for ((kind, name, factor, help), field) in FIELDS.iter().zip(fields) {
                 let value = number(PATH, field)? * factor;
-                out.sample(*kind, &format!("node_disk_{name}"), help, &[("device", device)], value);
+                out.put(*kind, format_args!("node_disk_{name}"), format_args!("{help}"), &[("device", device)], value);
             }
         }
         Ok(())
