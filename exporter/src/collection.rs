@@ -9,7 +9,7 @@ use cli::Parsed;
 use runtime::Clock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A request that names collectors wrongly; the texts are upstream's, scripts look for them.
@@ -76,7 +76,12 @@ pub struct Collection {
     collectors: Arc<Collectors>,
     crew: Crew,
     deadline: Duration,
+    /// Answers of passes that are over, with their buffers.
+    answers: Mutex<Vec<Families>>,
 }
+
+/// Answers that wait at most.
+const ANSWERS_MAX: usize = 4;
 
 /// How a collector did the last time.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,7 +123,7 @@ impl Collection {
         let (clock, places) = (host.clock().clone(), running.len());
         let collectors = Arc::new(Collectors { host, running });
         let crew = Crew::new(Box::new(collectors.clone()), places, clock);
-        Collection { collectors, crew, deadline }
+        Collection { collectors, crew, deadline, answers: Mutex::default() }
     }
 
     /// The names of the collectors that are on.
@@ -169,6 +174,21 @@ impl Collection {
             }
             let (seconds, error) = figures(answer);
             show(self.collectors.name(*index), seconds, error.is_none(), out);
+        }
+    }
+
+    /// An empty answer, with the buffers and the order of an earlier one.
+    pub(crate) fn answer(&self) -> Families {
+        let mut answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        answer.reset();
+        answer
+    }
+
+    /// Keeps the buffers of an answer for later ones.
+    pub(crate) fn give_back(&self, answer: Families) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() < ANSWERS_MAX {
+            answers.push(answer);
         }
     }
 

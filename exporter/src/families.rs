@@ -344,9 +344,14 @@ impl Families {
 
     /// The answer in text format 0.0.4 and the number of samples that were refused.
     pub fn finish(mut self) -> (Vec<u8>, u64) {
-        let mut out = Vec::with_capacity(self.text.len() * 2);
+        let mut out = Vec::with_capacity(self.size_hint());
         let dropped = self.render(&mut out);
         (out, dropped)
+    }
+
+    /// Bytes of the rendered answer, about.
+    pub(crate) fn size_hint(&self) -> usize {
+        self.text.len() + self.heads.iter().filter(|head| head.met).map(|head| head.lines.len()).sum::<usize>()
     }
 
     /// Appends the answer in text format 0.0.4; returns the number of samples that were refused.

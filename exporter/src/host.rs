@@ -13,6 +13,7 @@ use crate::links::Links;
 use runtime::Clock;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -159,6 +160,17 @@ impl Host {
         &self.links
     }
 
+    /// Whether the sysfs prefix is the kernel's file system. What it says of the machine's parts, such as how many
+    /// processors a package has, need not be read at each scrape then.
+    pub(crate) fn is_kernel_sys(&self) -> bool {
+        self.kernel_sys
+    }
+
+    /// Whether the procfs prefix is the kernel's file system.
+    pub(crate) fn is_kernel_proc(&self) -> bool {
+        self.kernel_proc
+    }
+
     /// Whether the sysfs prefix is the kernel's file system at its usual place.
     pub(crate) fn is_usual_sys(&self) -> bool {
         self.kernel_sys && self.sys == Path::new("/sys")
@@ -202,14 +214,9 @@ impl Host {
         }
     }
 
-    /// The udev properties of a device, such as `b8:0`; empty when udev keeps none.
-    pub(crate) fn udev(&self, device: &str) -> Vec<(String, String)> {
-        let Some(folder) = &self.udev else { return Vec::new() };
-        let Ok(text) = read_bounded(&folder.join(device)) else { return Vec::new() };
-        text.lines()
-            .filter_map(|line| line.strip_prefix("E:")?.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
+    /// Where udev keeps what it knows of a device, such as `b8:0`; none when it keeps nothing of any.
+    pub(crate) fn udev_path(&self, device: &str) -> Option<PathBuf> {
+        self.udev.as_ref().map(|folder| folder.join(device))
     }
 
     /// A whole file of procfs. Files that do not belong to one process stay open.
@@ -302,6 +309,24 @@ impl Host {
     }
 }
 
+/// The properties of a file of udev's data.
+pub(crate) fn udev_properties(path: &Path) -> Vec<(String, String)> {
+    let Ok(text) = read_bounded(path) else { return Vec::new() };
+    text.lines()
+        .filter_map(|line| line.strip_prefix("E:")?.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Which state of which file: its inode, and when it was written.
+pub(crate) type Stamp = (u64, i64, i64);
+
+/// The stamp of an ordinary file, which is another one after it was replaced or written.
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
 /// Sorted names of a folder.
 pub(crate) fn list(folder: &Path) -> Result<Vec<String>, Failure> {
     names(folder).map_err(|source| Failure::Read { path: folder.to_owned(), source })
@@ -385,7 +410,7 @@ mod tests {
         let path = folder.path().to_str().expect("utf-8");
         let host = Host::new(path, path, "/", "/nowhere", Clock::system());
         assert_eq!(host.sys_value("long").expect("value").len(), 128);
-        assert!(host.udev("b8:0").is_empty());
+        assert!(host.udev_path("b8:0").is_none());
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod host;
 mod kept;
 mod link_files;
 mod links;
+mod mounts;
 mod netlink;
 mod page;
 mod program;

@@ -1,7 +1,6 @@
 //! The HTTP side: `/metrics` with its filters and limits, and the landing page.
 
 use crate::collection::{Collection, SelectError};
-use crate::families::Families;
 use crate::page;
 use anyhow::Context;
 use cli::{BuildInfo, Parsed};
@@ -90,13 +89,15 @@ impl Service {
 
     /// The text of one pass.
     async fn collect(&self, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
-        let mut out = Families::new();
+        let mut out = self.collection.answer();
         self.collection.pass(chosen, patience, &mut out).await;
         let registries = self.own.iter().chain([&self.build]);
         for family in registries.flat_map(Registry::gather) {
             out.add(&family);
         }
-        let (text, dropped) = out.finish();
+        let mut text = Vec::with_capacity(out.size_hint());
+        let dropped = out.render(&mut text);
+        self.collection.give_back(out);
         if dropped > 0 {
             self.errors.inc();
             tracing::error!(

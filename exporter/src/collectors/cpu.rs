@@ -2,10 +2,13 @@
 //! asked. Ticks are hundredths of a second on every architecture that Linux shows to programs.
 
 use super::{Collector, Gather, Settings, StartError};
+use crate::buffers::Short;
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host, number};
+use crate::host::{Failure, Host, number, to_number};
+use crate::kept::ABSENT;
 use cli::Flag;
 use re2::Regex;
+use runtime::Monotonic;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -38,7 +41,15 @@ struct Cpu {
     shown_flags: Option<Regex>,
     shown_bugs: Option<Regex>,
     isolated: Vec<u32>,
-    last: Mutex<BTreeMap<u32, [f64; TIMES]>>,
+    last: Mutex<BTreeMap<u32, Last>>,
+    processors: Mutex<Processors>,
+}
+
+/// What was shown of a processor.
+#[derive(Debug)]
+struct Last {
+    times: [f64; TIMES],
+    seen: bool,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
@@ -53,7 +64,8 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
         shown_flags,
         shown_bugs,
         isolated: cpu_list(&isolated),
-        last: Mutex::new(BTreeMap::new()),
+        last: Mutex::default(),
+        processors: Mutex::default(),
     }))
 }
 
@@ -64,11 +76,13 @@ impl Gather for Cpu {
         }
         self.times(&host.read_proc(PATH)?, out)?;
         for cpu in &self.isolated {
-            let labels = [("cpu", cpu.to_string())];
             let help = "1 for a processor that the scheduler leaves alone.";
-            out.sample(Kind::Gauge, "node_cpu_isolated", help, &[(labels[0].0, &labels[0].1)], 1.0);
+            out.sample(Kind::Gauge, "node_cpu_isolated", help, &[("cpu", &Short::of(cpu))], 1.0);
         }
-        folders(host, out);
+        let used = self.last.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+        processors.refresh(host, used);
+        show(&processors, host, out);
         Ok(())
     }
 }
@@ -76,30 +90,31 @@ impl Gather for Cpu {
 impl Cpu {
     fn times(&self, text: &str, out: &mut Families) -> Result<(), Failure> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen = HashSet::new();
+        for old in last.values_mut() {
+            old.seen = false;
+        }
         for line in text.lines() {
             let Some((key, rest)) = line.split_once(' ') else { continue };
             let Some(cpu) = key.strip_prefix("cpu").and_then(|digits| digits.parse::<u32>().ok()) else { continue };
             let mut now = [0.0; TIMES];
-            for (slot, field) in now.iter_mut().zip(rest.split_whitespace()) {
+            for (slot, field) in now.iter_mut().zip(rest.split_ascii_whitespace()) {
                 *slot = number(PATH, field)? / TICKS_A_SECOND;
             }
-            seen.insert(cpu);
-            let kept = guard(last.get(&cpu), now);
-            last.insert(cpu, kept);
-            let cpu = cpu.to_string();
+            let kept = guard(last.get(&cpu).map(|old| &old.times), now);
+            last.insert(cpu, Last { times: kept, seen: true });
+            let cpu = Short::of(cpu);
             for (mode, value) in MODES.iter().zip(kept) {
-                let labels = [("cpu", cpu.as_str()), ("mode", *mode)];
+                let labels = [("cpu", &*cpu), ("mode", *mode)];
                 out.sample(Kind::Counter, "node_cpu_seconds_total", "Processor time by mode.", &labels, value);
             }
             if self.guest {
                 for (mode, value) in [("user", kept[8]), ("nice", kept[9])] {
-                    let labels = [("cpu", cpu.as_str()), ("mode", mode)];
+                    let labels = [("cpu", &*cpu), ("mode", mode)];
                     out.sample(Kind::Counter, "node_cpu_guest_seconds_total", GUEST_HELP, &labels, value);
                 }
             }
         }
-        last.retain(|cpu, _| seen.contains(cpu));
+        last.retain(|_, old| old.seen);
         Ok(())
     }
 
@@ -157,36 +172,86 @@ fn guard(last: Option<&[f64; TIMES]>, now: [f64; TIMES]) -> [f64; TIMES] {
 }
 
 /// Throttling counters, once a core and once a package, and which processors are online.
-fn folders(host: &Host, out: &mut Families) {
-    let Ok(names) = host.sys_list(FOLDER) else { return };
-    let cpus: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("cpu")).collect();
-    let cpus: Vec<&str> =
-        cpus.into_iter().filter(|cpu| !cpu.is_empty() && cpu.bytes().all(|byte| byte.is_ascii_digit())).collect();
-    let (mut cores, mut packages) = (HashSet::new(), HashSet::new());
-    for cpu in &cpus {
-        let value = |path: &str| host.sys_value(&format!("{FOLDER}/cpu{cpu}/{path}"));
-        let count = |path: &str| host.sys_number(&format!("{FOLDER}/cpu{cpu}/thermal_throttle/{path}"));
-        let Ok(package) = value("topology/physical_package_id") else { continue };
-        let Ok(core) = value("topology/core_id") else { continue };
-        let labels = [("package", package.as_str()), ("core", core.as_str())];
-        if cores.insert((package.clone(), core.clone()))
-            && let Ok(throttles) = count("core_throttle_count")
-        {
+fn show(processors: &Processors, host: &Host, out: &mut Families) {
+    let read = |path: &Option<String>| host.device_short(path.as_ref()?).ok().and_then(|text| to_number(&text).ok());
+    for core in &processors.list {
+        let labels = [("package", core.package.as_str()), ("core", core.core.as_str())];
+        if let Some(throttles) = read(&core.core_throttles) {
             let help = "Times a core was slowed down because of heat.";
             out.sample(Kind::Counter, "node_cpu_core_throttles_total", help, &labels, throttles);
         }
-        if packages.insert(package.clone())
-            && let Ok(throttles) = count("package_throttle_count")
-        {
+        if let Some(throttles) = read(&core.package_throttles) {
             let help = "Times a package was slowed down because of heat.";
             out.sample(Kind::Counter, "node_cpu_package_throttles_total", help, &labels[..1], throttles);
         }
     }
-    let online = |cpu: &str| host.sys_number(&format!("{FOLDER}/cpu{cpu}/online"));
-    if cpus.first().is_some_and(|cpu| online(cpu).is_ok()) {
-        for cpu in &cpus {
-            let value = online(cpu).unwrap_or(0.0);
-            out.sample(Kind::Gauge, "node_cpu_online", "1 when a processor is online.", &[("cpu", cpu)], value);
+    for core in &processors.list {
+        if core.online.is_some() {
+            let (value, labels) = (read(&core.online).unwrap_or(0.0), [("cpu", core.cpu.as_str())]);
+            out.sample(Kind::Gauge, "node_cpu_online", "1 when a processor is online.", &labels, value);
+        }
+    }
+}
+
+/// The processors' folders, and which of their files there are. They change only when a processor comes or goes.
+#[derive(Debug, Default)]
+struct Processors {
+    list: Vec<Processor>,
+    /// Processors in use when they were read.
+    used: usize,
+    since: Option<Monotonic>,
+}
+
+#[derive(Debug)]
+struct Processor {
+    cpu: String,
+    package: String,
+    core: String,
+    /// Paths below sysfs of files that are to be read at each scrape.
+    core_throttles: Option<String>,
+    package_throttles: Option<String>,
+    online: Option<String>,
+}
+
+impl Processors {
+    /// Reads the folders again when `used` processors are other than before, now and then, and always where sysfs is
+    /// not the kernel's.
+    fn refresh(&mut self, host: &Host, used: usize) {
+        let now = host.clock().now();
+        let young = self.since.is_some_and(|since| now - since < ABSENT);
+        if young && self.used == used && host.is_kernel_sys() {
+            return;
+        }
+        (self.used, self.since) = (used, Some(now));
+        self.list.clear();
+        let Ok(names) = host.sys_list(FOLDER) else { return };
+        let cpus = names.iter().filter_map(|name| name.strip_prefix("cpu"));
+        let (mut cores, mut packages) = (HashSet::new(), HashSet::new());
+        let mut online = None;
+        for cpu in cpus.filter(|cpu| !cpu.is_empty() && cpu.bytes().all(|byte| byte.is_ascii_digit())) {
+            let path = |file: &str| format!("{FOLDER}/cpu{cpu}/{file}");
+            let there = |path: String| host.sys_number(&path).is_ok().then_some(path);
+            let value = |file: &str| host.sys_value(&path(file));
+            // When the first processor does not say whether it is online, none does.
+            let online = *online.get_or_insert_with(|| there(path("online")).is_some());
+            let mut processor = Processor {
+                cpu: cpu.to_owned(),
+                package: String::new(),
+                core: String::new(),
+                core_throttles: None,
+                package_throttles: None,
+                online: online.then(|| path("online")),
+            };
+            if let (Ok(package), Ok(core)) = (value("topology/physical_package_id"), value("topology/core_id")) {
+                if cores.insert((package.clone(), core.clone())) {
+                    processor.core_throttles = there(path("thermal_throttle/core_throttle_count"));
+                }
+                if packages.insert(package.clone()) {
+                    processor.package_throttles = there(path("thermal_throttle/package_throttle_count"));
+                }
+                (processor.package, processor.core) = (package, core);
+            }
+            self.list.push(processor);
         }
     }
 }
