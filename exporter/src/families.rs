@@ -133,6 +133,11 @@ impl Families {
         Families::default()
     }
 
+    /// Series so far, those included that will turn out to be there twice.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
     /// Empties it and keeps the buffers. The heads stay too, so that a name met again costs no allocation; they are
     /// forgotten when most of them were not met.
     pub fn reset(&mut self) {

@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// No file of procfs that a collector reads is longer than this.
 const PROC_BYTES_MAX: usize = 16 << 20;
 const SYS_BYTES_MAX: usize = Short::BYTES_MAX;
+/// More than a line of figures of a process is long.
+const PIECE_BYTES: usize = 1024;
 /// Where sysfs has names that are never given to another object while the old one is there.
 const SYS_KEPT: [&str; 5] =
     ["devices/system/", "class/hwmon/", "class/power_supply/", "class/powercap/", "class/thermal/"];
@@ -224,7 +226,9 @@ impl Host {
         let failure = |source| Failure::Read { path: self.proc(path), source };
         let mut bytes = self.pool.take();
         if path.starts_with(|first: char| first.is_ascii_digit()) || path.starts_with("self/") {
-            read_into(&self.proc(path), &mut bytes).map_err(failure)?;
+            let one_piece = self.kernel_proc && path.ends_with("/stat");
+            let read = if one_piece { read_piece } else { read_into };
+            read(&self.proc(path), &mut bytes).map_err(failure)?;
         } else {
             self.probe_proc(path, || self.kept.read(path, || self.proc(path), PROC_BYTES_MAX, &mut bytes))
                 .map_err(failure)?;
@@ -357,6 +361,26 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<String> {
 fn read_into(path: &Path, into: &mut Vec<u8>) -> io::Result<()> {
     into.clear();
     File::open(path)?.take(PROC_BYTES_MAX as u64).read_to_end(into).map(drop)
+}
+
+/// Like [`read_into`] for a file that the kernel makes in one piece: a read that leaves room has brought all.
+fn read_piece(path: &Path, into: &mut Vec<u8>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    into.resize(PIECE_BYTES, 0);
+    let mut length = 0;
+    loop {
+        match file.read(&mut into[length..]) {
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        if length < into.len() || length >= PROC_BYTES_MAX {
+            break;
+        }
+        into.resize(length * 2, 0);
+    }
+    into.truncate(length);
+    Ok(())
 }
 
 /// Text out of bytes, without copying where they are good.

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod buffers;
+mod cache;
 mod collection;
 mod collectors;
 mod crew;
@@ -21,9 +22,11 @@ mod links;
 mod mounts;
 mod netlink;
 mod page;
+mod processors;
 mod program;
 #[cfg(all(test, feature = "systemd"))]
 mod reference_tests;
+mod reload;
 mod service;
 #[cfg(test)]
 mod testing;

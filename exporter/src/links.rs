@@ -174,7 +174,8 @@ pub(crate) struct Links(Mutex<State>);
 struct State {
     netlink: Option<Netlink>,
     messages: Messages,
-    table: Arc<Table>,
+    /// The last answer, and for which pass it was asked.
+    table: Option<Arc<Table>>,
     round: Option<u64>,
 }
 
@@ -182,8 +183,8 @@ impl Links {
     /// The devices, not older than the pass of that number.
     pub(crate) fn read(&self, round: u64) -> Result<Arc<Table>, Failure> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.round == Some(round) {
-            return Ok(state.table.clone());
+        if let (Some(table), true) = (&state.table, state.round == Some(round)) {
+            return Ok(table.clone());
         }
         state.round = None;
         let mut netlink = state.netlink.take().map_or_else(Netlink::route, Ok)?;
@@ -191,14 +192,14 @@ impl Links {
         netlink.dump_into(GET_LINK, &[0; LINK_HEAD], &mut state.messages)?;
         state.netlink = Some(netlink);
         // A collector that is late may still look at the last table.
-        let mut table = std::mem::take(&mut state.table);
+        let mut table = state.table.take().unwrap_or_default();
         if Arc::get_mut(&mut table).is_none() {
             table = Arc::default();
         }
         if let Some(table) = Arc::get_mut(&mut table) {
             table.fill(&state.messages);
         }
-        (state.table, state.round) = (table.clone(), Some(round));
+        (state.table, state.round) = (Some(table.clone()), Some(round));
         Ok(table)
     }
 }

@@ -1,12 +1,16 @@
 //! The HTTP side: `/metrics` with its filters and limits, and the landing page.
 
 use crate::collection::{Collection, SelectError};
+use crate::flags::LIFECYCLE;
 use crate::page;
+use crate::reload::{self, Reload};
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use cli::{BuildInfo, Parsed};
 use exposition::{Escaping, Family, Format, Metric, MetricValue};
 use metrics::{Counter, CounterVec, Gauge, Registry};
 use model::{Labels, MetricType};
+use percent_encoding::percent_decode_str;
 use runtime::{Clock, Shutdown, Tasks};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +19,7 @@ use web::Router;
 use web::body::Body;
 use web::extract::{RawQuery, State};
 use web::http::header::{ACCEPT, CONTENT_TYPE};
-use web::http::{HeaderMap, StatusCode};
+use web::http::{HeaderMap, StatusCode, Uri};
 use web::response::Response;
 
 /// What a scraper says about how long it waits.
@@ -35,33 +39,57 @@ pub struct Environment {
     pub tasks: Tasks,
 }
 
-/// Everything a request needs.
-struct Service {
-    collection: Arc<Collection>,
-    /// The exporter's own figures, which `--web.disable-exporter-metrics` leaves out.
-    own: Option<Registry>,
-    build: Registry,
+/// What the flags of this moment ask for; a reload puts another in its place.
+pub(crate) struct Present {
+    pub(crate) parsed: Parsed,
+    pub(crate) collection: Arc<Collection>,
+    /// Not with `--web.disable-exporter-metrics`.
+    own: bool,
     places: Option<Semaphore>,
     places_max: i64,
+}
+
+impl Present {
+    /// Starts the collectors.
+    pub(crate) fn new(parsed: Parsed, clock: &Clock) -> Result<Present, crate::StartError> {
+        let collection = Arc::new(Collection::start(&parsed, clock.clone())?);
+        for name in collection.names() {
+            tracing::info!(collector = name, "enabled collector");
+        }
+        let places_max = parsed.int("web.max-requests");
+        let places = usize::try_from(places_max).ok().filter(|places| *places > 0);
+        Ok(Present {
+            collection,
+            own: !parsed.bool("web.disable-exporter-metrics"),
+            places: places.map(|places| Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            places_max,
+            parsed,
+        })
+    }
+}
+
+/// Everything a request needs.
+pub(crate) struct Service {
+    pub(crate) present: Arc<ArcSwap<Present>>,
+    /// The exporter's own figures.
+    pub(crate) own: Registry,
+    build: Registry,
     requests: CounterVec,
     errors: Counter,
     in_flight: Gauge,
 }
 
 impl Service {
-    fn new(parsed: &Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
-        let collection = Arc::new(Collection::start(parsed, environment.clock.clone())?);
-        for name in collection.names() {
-            tracing::info!(collector = name, "enabled collector");
-        }
+    pub(crate) fn new(parsed: Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
+        let present = Arc::new(ArcSwap::from_pointee(Present::new(parsed, &environment.clock)?));
         let (own, build) = (Registry::new(), Registry::new());
         metrics::process_collector(&own, &environment.clock);
         metrics::build_info(&build, "node_exporter");
-        let stuck = collection.clone();
+        let stuck = present.clone();
         own.collect(move |families| {
             let help = "Threads that wait for a collector past its deadline; it is not started again meanwhile.";
             let mut family = Family::new("narthex_exporter_stuck_threads", help, MetricType::Gauge);
-            let value = MetricValue::Gauge(stuck.stuck() as f64);
+            let value = MetricValue::Gauge(stuck.load().collection.stuck() as f64);
             family.metrics.push(Metric { labels: Labels::default(), value, at: None });
             families.push(family);
         });
@@ -73,31 +101,20 @@ impl Service {
         let errors = own.counter_vec("promhttp_metric_handler_errors_total", "Errors met while answering.", &["cause"]);
         let _ = errors.with(&["encoding"]);
         let in_flight = own.gauge("promhttp_metric_handler_requests_in_flight", "Scrapes being answered.");
-        let places_max = parsed.int("web.max-requests");
-        let places = usize::try_from(places_max).ok().filter(|places| *places > 0);
-        Ok(Service {
-            collection,
-            own: (!parsed.bool("web.disable-exporter-metrics")).then_some(own),
-            build,
-            places: places.map(|places| Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
-            places_max,
-            requests,
-            errors: errors.with(&["gathering"]),
-            in_flight,
-        })
+        Ok(Service { present, own, build, requests, errors: errors.with(&["gathering"]), in_flight })
     }
 
     /// The text of one pass.
-    async fn collect(&self, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
-        let mut out = self.collection.answer();
-        self.collection.pass(chosen, patience, &mut out).await;
-        let registries = self.own.iter().chain([&self.build]);
+    async fn collect(&self, present: &Present, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
+        let mut out = present.collection.answer();
+        present.collection.pass(chosen, patience, &mut out).await;
+        let registries = present.own.then_some(&self.own).into_iter().chain([&self.build]);
         for family in registries.flat_map(Registry::gather) {
             out.add(&family);
         }
         let mut text = Vec::with_capacity(out.size_hint());
         let dropped = out.render(&mut text);
-        self.collection.give_back(out);
+        present.collection.give_back(out);
         if dropped > 0 {
             self.errors.inc();
             tracing::error!(
@@ -122,22 +139,23 @@ async fn metrics_page(State(service): State<Arc<Service>>, RawQuery(query): RawQ
 }
 
 async fn scrape(service: &Arc<Service>, query: &str, headers: &HeaderMap) -> Response {
-    let place = match &service.places {
+    let present = service.present.load_full();
+    let place = match &present.places {
         None => None,
         Some(places) => match places.try_acquire() {
             Ok(place) => Some(place),
             Err(_) => {
-                let limit = service.places_max;
+                let limit = present.places_max;
                 let text = format!("Limit of concurrent requests reached ({limit}), try again later.\n");
                 return plain(StatusCode::SERVICE_UNAVAILABLE, text);
             }
         },
     };
-    let chosen = match choose(&service.collection, query) {
+    let chosen = match choose(&present.collection, query) {
         Ok(chosen) => chosen,
         Err(error) => return plain(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let text = service.collect(&chosen, patience(headers)).await;
+    let text = service.collect(&present, &chosen, patience(headers)).await;
     drop(place);
     encode(text, headers)
 }
@@ -214,25 +232,53 @@ fn plain(code: StatusCode, text: String) -> Response {
     builder.body(Body::from(text)).unwrap_or_default()
 }
 
-fn router(service: Arc<Service>, path: &str) -> Router {
-    let mut router = Router::new().route(path, web::routing::any(metrics_page));
-    if path != "/" {
-        let page = page::landing(path, BuildInfo::current().version);
+/// The metrics are behind the fallback and not a route of their own, because any text may be their path.
+pub(crate) fn router(service: Arc<Service>, path: &str, reload: Option<Reload>) -> Router {
+    let path: Arc<str> = path.into();
+    let mut router = Router::new();
+    if let Some(reload) = reload.filter(|_| service.present.load().parsed.bool(LIFECYCLE)) {
+        let handler = async move || match reload.now().await {
+            Ok(()) => plain(StatusCode::OK, String::new()),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")),
+        };
+        router = router.route(reload::PATH, web::routing::post(handler.clone()).put(handler));
+    }
+    if &*path != "/" {
+        let page = page::landing(&path, BuildInfo::current().version);
         router = router.route("/", web::routing::get(move || async move { web::response::Html(page) }));
         for (route, handler) in [
             (page::SCRIPT_PATH, web::routing::get(|| async { typed("text/javascript; charset=utf-8", page::SCRIPT) })),
             (page::COLLECTORS_PATH, web::routing::get(collectors_page)),
         ] {
-            if route != path {
+            if route != &*path {
                 router = router.route(route, handler);
             }
         }
     }
-    router.fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()) }).with_state(service)
+    let rest = async move |state, uri: Uri, query, headers| match percent_decode_str(uri.path()).decode_utf8_lossy() {
+        asked if asked == *path => metrics_page(state, query, headers).await,
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+    };
+    router.fallback(rest).with_state(service)
+}
+
+/// The path of the metrics. One without a slash before it gets one, as the link on upstream's landing page does.
+fn telemetry_path(given: &str) -> Result<String, crate::StartError> {
+    match given {
+        "" => Err(crate::StartError::Setting {
+            flag: "web.telemetry-path",
+            reason: "an empty path is not possible, leave the flag out for /metrics".to_owned(),
+        }),
+        given if given.starts_with('/') => Ok(given.to_owned()),
+        given => {
+            tracing::warn!(path = given, "--web.telemetry-path does not start with a slash, one is put before it");
+            Ok(format!("/{given}"))
+        }
+    }
 }
 
 async fn collectors_page(State(service): State<Arc<Service>>) -> Response {
-    typed("application/json", page::collectors(&service.collection.reports()))
+    typed("application/json", page::collectors(&service.present.load().collection.reports()))
 }
 
 fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
@@ -250,19 +296,17 @@ pub async fn run(parsed: Parsed, environment: Environment) -> anyhow::Result<()>
     if nix::unistd::geteuid().is_root() {
         tracing::warn!("the exporter runs as root, it does not need to");
     }
-    let path = parsed.str("web.telemetry-path").to_owned();
-    anyhow::ensure!(path.starts_with('/'), "--web.telemetry-path: {path:?} does not start with a slash");
-    anyhow::ensure!(!path.contains(['{', '}']), "--web.telemetry-path: {path:?} must not hold braces");
-    let service = Arc::new(Service::new(&parsed, &environment)?);
+    let path = telemetry_path(parsed.str("web.telemetry-path"))?;
     let config = web::ListenConfig {
         addresses: parsed.list("web.listen-address").to_vec(),
         systemd_socket: parsed.bool("web.systemd-socket"),
         config_file: Some(parsed.str("web.config.file")).filter(|file| !file.is_empty()).map(Into::into),
     };
+    let service = Arc::new(Service::new(parsed, &environment)?);
     let listeners = web::Listeners::bind(&config).context("cannot listen")?;
-    let registry = service.own.clone().unwrap_or_else(Registry::new);
-    let options = options(&environment, &registry);
-    listeners.serve(router(service, &path), options).await.context("serving ended")?;
+    let reload = Reload::follow(&service, &environment)?;
+    let own = service.own.clone();
+    listeners.serve(router(service, &path, reload), options(&environment, &own)).await.context("serving ended")?;
     Ok(())
 }
 

@@ -35,6 +35,11 @@ pub fn command() -> Command {
             "Maximum duration before timing out read of the request, and closing idle connections.",
         ))
         .flag(Flag::boolean("web.enable-lifecycle", false, "Enable shutdown and reload via HTTP request."))
+        .flag(Flag::boolean(
+            "web.enable-remote-write-receiver",
+            false,
+            "Enable API endpoints that take series: remote write and the import of text.",
+        ))
         .flag(Flag::int("web.max-connections", 512, "Maximum number of simultaneous connections across all listeners."))
 }
 

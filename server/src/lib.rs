@@ -5,6 +5,7 @@
 
 mod backend;
 mod config;
+mod exchange;
 mod flags;
 mod reload;
 mod store;

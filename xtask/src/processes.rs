@@ -21,10 +21,24 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Resident memory now, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory so far, in bytes.
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, key: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| key.to_owned())?;
         Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)
     }
 
@@ -56,6 +70,13 @@ pub(crate) fn ours() -> Result<PathBuf> {
     crate::cargo(&["build", "--release", "--quiet"])?;
     let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
     Ok(folder.join("release/narthex"))
+}
+
+/// The exporter alone, built as it is shipped.
+pub(crate) fn exporter() -> Result<PathBuf> {
+    crate::cargo(&["build", "--profile", "dist", "--quiet", "--package", "exporter"])?;
+    let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
+    Ok(folder.join("dist/narthex-exporter"))
 }
 
 /// Starts a program that says nothing.

@@ -18,16 +18,34 @@ impl Tsdb {
             self.flush(end)?;
         }
         self.expire()?;
-        while self.merge()? {}
+        while self.merge(false)? {}
         Ok(())
+    }
+
+    /// Moves the whole head into parts and merges all that lie in one range, the newest too: what an import ends with.
+    /// Samples older than the newest one are refused afterwards.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing is lost.
+    pub fn compact(&self) -> Result<(), Error> {
+        while let Some(end) = self.oldest_range() {
+            self.flush(end)?;
+        }
+        while self.merge(true)? {}
+        Ok(())
+    }
+
+    /// The end of the oldest range of the head.
+    fn oldest_range(&self) -> Option<i64> {
+        let (head, length) = (self.head.read(), self.options.part_ms);
+        let oldest = head.min_time?.max(head.floor);
+        oldest.div_euclid(length).checked_add(1)?.checked_mul(length)
     }
 
     /// The end of the oldest range of the head, once half a range more has gathered behind it.
     fn flush_due(&self) -> Option<i64> {
-        let (head, length) = (self.head.read(), self.options.part_ms);
-        let oldest = head.min_time?.max(head.floor);
-        let end = oldest.div_euclid(length).checked_add(1)?.checked_mul(length)?;
-        (head.max_time? >= end.saturating_add(length / 2)).then_some(end)
+        let end = self.oldest_range()?;
+        (self.head.read().max_time? >= end.saturating_add(self.options.part_ms / 2)).then_some(end)
     }
 
     /// Moves the samples before `end` into a part.

@@ -4,13 +4,14 @@ use crate::{Error, Tsdb, part::Part, view::Source, view::merge_next, writer::Par
 use std::sync::Arc;
 
 impl Tsdb {
-    /// Merges the oldest parts that fill a range and can be merged; answers whether there were any. Memory: a group of
-    /// series of each part.
-    pub(crate) fn merge(&self) -> Result<bool, Error> {
+    /// Merges the oldest parts that fill a range and can be merged; answers whether there were any. A range to which the
+    /// newest part belongs waits for more, unless `newest_too`. Memory: a group of series of each part.
+    pub(crate) fn merge(&self, newest_too: bool) -> Result<bool, Error> {
         let mut manifest = self.manifest.lock();
         let parts = self.parts.read().clone();
         let bad = self.unmergeable.lock().clone();
-        let Some((place, length)) = plan(&parts, self.options.merged_ms, |part| bad.contains(&part.name)) else {
+        let Some((place, length)) = plan(&parts, self.options.merged_ms, newest_too, |part| bad.contains(&part.name))
+        else {
             return Ok(false);
         };
         let sources = &parts[place..place + length];
@@ -49,8 +50,8 @@ impl Tsdb {
 }
 
 /// The first run of at least two parts that lie within one range, smallest ranges first. The range must be past: a later
-/// part begins after it.
-fn plan(parts: &[Arc<Part>], ranges: &[i64], bad: impl Fn(&Part) -> bool) -> Option<(usize, usize)> {
+/// part begins after it; or `newest_too`.
+fn plan(parts: &[Arc<Part>], ranges: &[i64], newest_too: bool, bad: impl Fn(&Part) -> bool) -> Option<(usize, usize)> {
     for range in ranges {
         let window = |part: &Part| {
             let first = part.summary.min.div_euclid(*range);
@@ -61,7 +62,9 @@ fn plan(parts: &[Arc<Part>], ranges: &[i64], bad: impl Fn(&Part) -> bool) -> Opt
         while place < parts.len() {
             let own = window(&parts[place]);
             let length = match own {
-                Some(own) if own < newest => parts[place..].iter().take_while(|part| window(part) == Some(own)).count(),
+                Some(own) if own < newest || newest_too => {
+                    parts[place..].iter().take_while(|part| window(part) == Some(own)).count()
+                }
                 _ => 1,
             };
             if length > 1 {
