@@ -2,7 +2,6 @@
 
 use crate::{
     Error, Options,
-    exemplars::Ring,
     head::{Head, replay::Replay, segments},
     manifest::Manifest,
     metrics::Refusals,
@@ -23,7 +22,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use storage::{Appender, Cardinality, Querier, ReadError, SeriesExemplars, Stats, Storage};
+use storage::{Appender, Cardinality, Exemplars, Querier, ReadError, SeriesExemplars, Stats, Storage};
 
 /// The folder of the log.
 const LOG: &str = "wal";
@@ -40,7 +39,7 @@ pub struct Tsdb {
     /// Held by whoever changes parts.
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) unmergeable: Mutex<BTreeSet<String>>,
-    pub(crate) exemplars: Mutex<Ring>,
+    pub(crate) exemplars: Mutex<Exemplars>,
     /// The newest sample when the head was last written.
     pub(crate) snapshot_at: Mutex<Option<i64>>,
     /// Memory of commits, for the next ones: a record unpacked and packed, and batches.

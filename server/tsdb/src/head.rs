@@ -28,7 +28,7 @@ use std::{
 use storage::AppendError;
 
 /// Slots of a page.
-const PAGE: u32 = 1 << 12;
+const PAGE: u32 = 1 << 10;
 /// Bits after which a chunk is sealed whatever it holds.
 const CHUNK_BITS_MAX: u32 = 1 << 16;
 /// Slots of one run that seal their chunks at the same time; others seal earlier or later, so that not all chunks are
@@ -511,24 +511,31 @@ impl Head {
         if blocks.is_sparse() {
             blocks.pack(all.by_ref().filter(live).map(|series| &mut series.open));
         }
-        let all = pages.iter_mut().flat_map(|page| page.iter_mut()).take(*top as usize);
         if names.is_sparse() {
+            let all = pages.iter_mut().flat_map(|page| page.iter_mut()).take(*top as usize);
             names.repack(all.filter(live).map(|series| &mut series.labels));
+            self.rebuild_table();
         }
-        let names = &self.names;
-        let pages = &self.pages;
-        let hash = |slot: &u32| names.hash(names.key(pages[(slot / PAGE) as usize][(slot % PAGE) as usize].labels));
-        self.table.shrink_to(self.table.len() * 5 / 4, hash);
         if self.sides.len() < self.sides.capacity() / 4 {
             self.sides.shrink_to_fit();
         }
+    }
+
+    /// Finds the series by their keys again, which have changed.
+    fn rebuild_table(&mut self) {
+        let mut table = HashTable::with_capacity(self.len() as usize);
+        let hash = |slot: &u32| self.names.hash(self.names.key(self.slot(*slot).labels));
+        for (slot, _) in self.slots() {
+            table.insert_unique(hash(&slot), slot, hash);
+        }
+        self.table = table;
     }
 
     /// Moves at most `most` series from the last slots to free ones when many are free, and gives pages back. A moved
     /// series has a new id; whoever holds the old one finds it unknown, or, in a transaction, by [`Head::current`].
     pub(crate) fn compact(&mut self, most: usize) {
         self.moved = HashMap::new();
-        if u64::from(self.top) <= self.len() + self.len() / 4 + u64::from(PAGE) {
+        if u64::from(self.top) <= self.len() + self.len() / 8 + u64::from(PAGE) {
             return;
         }
         self.generation += 1;
@@ -580,6 +587,12 @@ impl Head {
             }
         }
         self.late_range = range;
+    }
+
+    /// Bytes of memory held, but for the segments.
+    pub(crate) fn bytes(&self) -> usize {
+        let slots = self.pages.len() * PAGE as usize * size_of::<Series>();
+        slots + self.table.allocation_size() + self.names.bytes() + self.blocks.bytes() + self.free.serialized_size()
     }
 
     /// The next part of the log begins: values are written in full there.

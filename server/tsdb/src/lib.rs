@@ -8,7 +8,6 @@
 
 mod db;
 mod disk_format;
-mod exemplars;
 mod flush;
 mod head;
 mod index;

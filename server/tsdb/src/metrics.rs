@@ -11,6 +11,8 @@ use storage::AppendError;
 pub struct Metrics {
     /// Series in memory.
     pub series: u64,
+    /// Bytes of memory of the head, but for its segments.
+    pub head_bytes: u64,
     /// Series registered since the start.
     pub series_created: u64,
     /// Series given up since the start.
@@ -84,7 +86,7 @@ impl Refusals {
 }
 
 impl Tsdb {
-    /// The numbers now. O(segments of the head).
+    /// The numbers now. O(segments and label pairs of the head).
     pub fn metrics(&self) -> Metrics {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (log_segments, log_bytes) = {
@@ -97,6 +99,7 @@ impl Tsdb {
         let (exemplars, exemplar_series) = ring.len();
         Metrics {
             series: head.len(),
+            head_bytes: head.bytes() as u64,
             series_created: head.counts.created,
             series_removed: head.counts.removed,
             series_refused: head.counts.refused,
