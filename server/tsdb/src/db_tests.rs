@@ -515,7 +515,7 @@ fn held(store: &Tsdb) -> usize {
 
 #[test]
 fn series_that_come_and_go_give_their_memory_back() {
-    const SERIES: u64 = 6000;
+    const SERIES: u64 = 3000;
     let options = Options { series_max: 1 << 20, part_ms: 600_000, chunk_samples: 20, segment_bytes: 1 << 16, ..SMALL };
     let options =
         Options { log: LogOptions { segment_bytes: 1 << 20, ..options.log }, snapshot_ms: 600_000, ..options };
@@ -524,7 +524,7 @@ fn series_that_come_and_go_give_their_memory_back() {
         let mut rng = Rng::new(1);
         let mut names: Vec<u64> = (0..SERIES).collect();
         let mut next = SERIES;
-        for minute in 0..110_i64 {
+        for minute in 0..95_i64 {
             // An hour of change, and as long as the head reaches back after it.
             for _ in 0..if minute < 60 { SERIES * churn / 100 } else { 0 } {
                 names[rng.below(SERIES as usize)] = next;
@@ -540,7 +540,7 @@ fn series_that_come_and_go_give_their_memory_back() {
             store.maintain().expect("in order");
         }
         assert_eq!(store.stats().series, SERIES);
-        assert_eq!(content(&store, 109 * 60_000, i64::MAX).len() as u64, SERIES);
+        assert_eq!(content(&store, 94 * 60_000, i64::MAX).len() as u64, SERIES);
         held(&store)
     };
     let (calm, churned) = (run(0), run(10));
