@@ -6,7 +6,7 @@ use crate::{
     manifest::Manifest,
     part::Part,
     snapshot::{self, Cut},
-    writer::PartWriter,
+    writer::{PartWriter, WINDOW_MS},
 };
 use runtime::Log;
 use std::sync::{Arc, atomic::Ordering};
@@ -37,7 +37,7 @@ impl Tsdb {
             self.flush_late()?;
         }
         self.expire()?;
-        while self.merge()? {}
+        while self.merge(false)? {}
         if self.snapshot_due() {
             self.write_snapshot()?;
         }
@@ -54,12 +54,30 @@ impl Tsdb {
         Ok(())
     }
 
-    /// The end of the oldest range of the head, once half a range more has gathered behind it.
-    fn flush_due(&self) -> Option<i64> {
+    /// Moves the whole head into parts and merges all that lie in one range, the newest too: what an import ends with.
+    /// Samples older than the newest one are refused afterwards.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing is lost.
+    pub fn compact(&self) -> Result<(), Error> {
+        while let Some(end) = self.oldest_range() {
+            self.flush(end)?;
+        }
+        while self.merge(true)? {}
+        Ok(())
+    }
+
+    /// The end of the oldest range of the head.
+    fn oldest_range(&self) -> Option<i64> {
         let (head, length) = (self.head.read(), self.options.part_ms);
         let oldest = head.min_time?.max(head.floor).max(head.flush_from);
-        let end = oldest.div_euclid(length).checked_add(1)?.checked_mul(length)?;
-        (head.max_time? >= end.saturating_add(length / 2)).then_some(end)
+        oldest.div_euclid(length).checked_add(1)?.checked_mul(length)
+    }
+
+    /// The end of the oldest range of the head, once half a range more has gathered behind it.
+    fn flush_due(&self) -> Option<i64> {
+        let end = self.oldest_range()?;
+        (self.head.read().max_time? >= end.saturating_add(self.options.part_ms / 2)).then_some(end)
     }
 
     /// Moves the samples before `end` into a part.
@@ -178,7 +196,7 @@ impl Tsdb {
     /// Writes the samples before `end` that came in order; answers how many there were.
     fn write_part(&self, name: &str, end: i64) -> Result<u64, Error> {
         let slots = self.head.read().sorted_slots();
-        let mut writer = PartWriter::create(&self.disk, name)?;
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
         let mut builder = model::Builder::default();
         for step in slots.chunks(STEP) {
             let (raws, floor) = {
@@ -261,7 +279,7 @@ impl Tsdb {
             .collect();
         drop(head);
         raws.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let mut writer = PartWriter::create(&self.disk, name)?;
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
         for raw in raws {
             writer.add(&raw.labels, raw.late(from, end - 1))?;
         }
