@@ -4,7 +4,7 @@ use crate::{
     Error, Options,
     head::{Head, replay::Replay, segments},
     manifest::Manifest,
-    metrics::Refusals,
+    metrics::{Progress, Refusals},
     part::Part,
     record::{self, Batch},
     snapshot::{self, Restored},
@@ -57,6 +57,14 @@ impl Tsdb {
     /// # Errors
     /// [`Error`]: the disk, or a manifest that is not one.
     pub fn open(disk: Disk, options: Options) -> Result<Self, Error> {
+        Self::open_watched(disk, options, &Progress::default())
+    }
+
+    /// As [`Tsdb::open`]; `progress` tells meanwhile how far it is.
+    ///
+    /// # Errors
+    /// As [`Tsdb::open`].
+    pub fn open_watched(disk: Disk, options: Options, progress: &Progress) -> Result<Self, Error> {
         let mut manifest = Manifest::read(&disk)?;
         remove_strangers(&disk, &manifest)?;
         let mut damaged = 0;
@@ -103,7 +111,9 @@ impl Tsdb {
             }
             Ok(())
         };
-        let (mut log, recovery) = Log::open(&disk, LOG, options.log, replay).map_err(Error::disk("reading the log"))?;
+        let watch = |first, current, last| progress.set(first, current, last);
+        let (mut log, recovery) =
+            Log::open_watched(&disk, LOG, options.log, replay, watch).map_err(Error::disk("reading the log"))?;
         log.skip_to(known);
         if recovery.lost > 0 {
             tracing::error!(records = recovery.lost, "records of the log are missing");

@@ -483,6 +483,22 @@ fn exemplars_and_metadata_survive_restarts_with_and_without_a_snapshot() {
 }
 
 #[test]
+fn a_start_tells_how_many_segments_of_the_log_it_has_read() {
+    let sim = SimDisk::new(3);
+    let store = open(&sim.disk());
+    for step in 0..60 {
+        scrape(&store, 1_000_000 + step * 5000, &mut Rng::new(5), &mut Content::new()).expect("stored");
+    }
+    let segments = store.metrics().log_segments;
+    drop(store);
+    let progress = Progress::default();
+    assert_eq!(progress.get(), (0, 0, 0));
+    Tsdb::open_watched(sim.disk(), SMALL, &progress).expect("opens");
+    assert!(segments > 1);
+    assert_eq!(progress.get(), (1, segments, segments));
+}
+
+#[test]
 fn too_many_series_are_refused_and_the_message_says_who_has_them() {
     let options = Options { series_max: 8, job_series_max: 4, ..SMALL };
     let store = Tsdb::open(SimDisk::new(1).disk(), options).expect("opens");

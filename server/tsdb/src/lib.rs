@@ -29,7 +29,7 @@ mod view;
 mod writer;
 
 pub use db::Tsdb;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Progress};
 pub use options::Options;
 
 use std::io;

@@ -61,6 +61,28 @@ pub struct Metrics {
     pub exemplars_out_of_order: u64,
 }
 
+/// How far the log is read at the start, in segments; for `/api/v1/status/walreplay`.
+#[derive(Debug, Default)]
+pub struct Progress {
+    first: AtomicU64,
+    current: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn set(&self, first: u64, current: u64, last: u64) {
+        self.first.store(first, Ordering::Relaxed);
+        self.current.store(current, Ordering::Relaxed);
+        self.last.store(last, Ordering::Relaxed);
+    }
+
+    /// Numbers of the first segment, of the one being read or read last, and of the last; all 0 before the first.
+    pub fn get(&self) -> (u64, u64, u64) {
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        (load(&self.first), load(&self.current), load(&self.last))
+    }
+}
+
 /// Refusals, counted where they happen.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
