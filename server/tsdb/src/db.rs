@@ -42,8 +42,8 @@ pub struct Tsdb {
     pub(crate) exemplars: Mutex<Exemplars>,
     /// The newest sample when the head was last written.
     pub(crate) snapshot_at: Mutex<Option<i64>>,
-    /// Memory of commits, for the next ones: a record unpacked and packed, and batches.
-    pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>)>,
+    /// Memory of commits, for the next ones: a record unpacked and packed, and what its floats build on.
+    pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>, Vec<u64>)>,
     pub(crate) batches: Mutex<Vec<Batch>>,
     pub(crate) refusals: Refusals,
     recovery: Recovery,
