@@ -60,8 +60,11 @@ pub(crate) fn peers(args: &[String]) -> Result<(PathBuf, Vec<String>)> {
     Ok((bin, rest))
 }
 
-/// Our program, built as it is shipped.
+/// Our program, built as it is shipped; or the one that `NARTHEX_PROGRAM` names, to compare with an earlier build.
 pub(crate) fn ours() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("NARTHEX_PROGRAM") {
+        return Ok(program.into());
+    }
     crate::cargo(&["build", "--release", "--quiet"])?;
     let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
     Ok(folder.join("release/narthex"))

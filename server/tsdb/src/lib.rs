@@ -6,9 +6,11 @@
 //! store. Formats: `docs/format/part.md`, `head.md` and `log.md`. What this crate leaves out: out-of-order samples,
 //! deletion of series, exemplars, and blocks of upstream.
 
+mod admin;
 mod clocks;
 mod db;
 mod disk_format;
+mod exemplars;
 mod flush;
 mod head;
 mod index;
@@ -20,9 +22,12 @@ mod part_index;
 mod record;
 mod sections;
 mod snapshot;
+mod tombstones;
+mod transaction;
 mod view;
 mod writer;
 
+pub use admin::Retention;
 pub use db::Tsdb;
 pub use options::Options;
 

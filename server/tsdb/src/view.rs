@@ -2,9 +2,9 @@
 
 use crate::{
     db::Tsdb,
-    head::{Points, Raw},
-    index,
+    head::{Head, Points, Raw},
     part::{ClockCache, Part},
+    tombstones::{self, Tombstone},
     writer::GROUP,
 };
 use model::{Labels, Matcher};
@@ -23,7 +23,7 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// The parts that overlap the range, and what `read` takes from the head at the same moment.
-    fn moment<T>(&self, read: impl FnOnce(&crate::head::Head) -> T) -> (Vec<Arc<Part>>, T) {
+    fn moment<T>(&self, read: impl FnOnce(&Head) -> T) -> (Vec<Arc<Part>>, T) {
         // Parts first, as whoever moves samples from the head to a part.
         let parts = self.db.parts.read();
         let head = self.db.head.read();
@@ -31,15 +31,21 @@ impl View<'_> {
         (parts.iter().filter(overlaps).cloned().collect(), read(&head))
     }
 
-    fn head_overlaps(&self, head: &crate::head::Head) -> bool {
-        head.max_time.is_some_and(|max| max >= self.min) && head.min_time.is_some_and(|min| min <= self.max)
+    fn head_overlaps(&self, head: &Head) -> bool {
+        let overlaps = |(min, max): (i64, i64)| max >= self.min && min <= self.max;
+        head.min_time.zip(head.max_time).is_some_and(overlaps) || head.late_range.is_some_and(overlaps)
+    }
+
+    /// The slots of the head that match, if any of it is in the range.
+    fn slots(&self, head: &Head, matchers: &[Matcher]) -> roaring::RoaringBitmap {
+        if self.head_overlaps(head) { head.select(matchers) } else { roaring::RoaringBitmap::new() }
     }
 
     /// Calls `visit` with the labels of everything that matches.
     fn each_labels(&self, matchers: &[Matcher], mut visit: impl FnMut(&Labels)) -> Result<(), ReadError> {
         let (parts, head) = self.moment(|head| {
-            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
-            ids.iter().filter_map(|id| head.series.get(id)).map(|series| series.labels.clone()).collect::<Vec<_>>()
+            let mut builder = model::Builder::default();
+            self.slots(head, matchers).iter().map(|slot| head.labels(slot, &mut builder)).collect::<Vec<_>>()
         });
         head.iter().for_each(&mut visit);
         for part in parts {
@@ -53,19 +59,19 @@ impl View<'_> {
 
 impl Querier for View<'_> {
     fn select(&self, matchers: &[Matcher]) -> Result<Box<dyn SeriesSet + '_>, ReadError> {
-        let (parts, (mut head, floor)) = self.moment(|head| {
-            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
-            let raws: Vec<Raw> = ids.iter().filter_map(|id| head.series.get(id)).map(|one| one.raw()).collect();
-            (raws, head.floor)
+        let (parts, (mut head, floor, tombstones)) = self.moment(|head| {
+            let (slots, shared, mut builder) = (self.slots(head, matchers), head.shared(), model::Builder::default());
+            let mut raws = Vec::with_capacity(slots.len() as usize);
+            raws.extend(slots.iter().map(|slot| head.raw(slot, &shared, &mut builder)));
+            (raws, head.floor, self.db.tombstones.read().clone())
         });
         head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         let mut sources = Vec::new();
         for part in parts {
             let ids = part.select(matchers)?;
-            sources.push(Source::new(part, ids, self.min, self.max)?);
+            sources.push(Source::new(part, ids, self.min, self.max, tombstones.clone())?);
         }
-        let head_min = self.min.max(floor);
-        Ok(Box::new(Merged { sources, head: head.into(), head_min, max: self.max }))
+        Ok(Box::new(Merged { sources, head: head.into(), tombstones, floor, min: self.min, max: self.max }))
     }
 
     fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, ReadError> {
@@ -117,15 +123,30 @@ pub(crate) struct Source {
     ids: VecDeque<u32>,
     ready: VecDeque<Points>,
     clocks: ClockCache,
+    tombstones: Arc<Vec<Tombstone>>,
     next: Option<Labels>,
     min: i64,
     max: i64,
 }
 
 impl Source {
-    pub(crate) fn new(part: Arc<Part>, ids: Vec<u32>, min: i64, max: i64) -> Result<Self, ReadError> {
-        let mut source =
-            Self { part, ids: ids.into(), ready: VecDeque::new(), clocks: ClockCache::new(), next: None, min, max };
+    pub(crate) fn new(
+        part: Arc<Part>,
+        ids: Vec<u32>,
+        min: i64,
+        max: i64,
+        tombstones: Arc<Vec<Tombstone>>,
+    ) -> Result<Self, ReadError> {
+        let mut source = Self {
+            part,
+            ids: ids.into(),
+            ready: VecDeque::new(),
+            clocks: ClockCache::new(),
+            tombstones,
+            next: None,
+            min,
+            max,
+        };
         source.look()?;
         Ok(source)
     }
@@ -149,8 +170,13 @@ impl Source {
             self.ready = self.part.points(&same, self.min, self.max, &mut self.clocks)?.into();
         }
         self.ids.pop_front();
+        let mut points = self.ready.pop_front().unwrap_or_default();
+        if let Some(labels) = &self.next {
+            let older = |tombstone: &&Tombstone| self.part.number < tombstone.number;
+            tombstones::cut(self.tombstones.iter().filter(older), labels, &mut points);
+        }
         self.look()?;
-        Ok(self.ready.pop_front().unwrap_or_default())
+        Ok(points)
     }
 }
 
@@ -167,7 +193,9 @@ pub(crate) fn merge_next(sources: &mut [Source]) -> Result<Option<(Labels, Point
 struct Merged {
     sources: Vec<Source>,
     head: VecDeque<Raw>,
-    head_min: i64,
+    tombstones: Arc<Vec<Tombstone>>,
+    floor: i64,
+    min: i64,
     max: i64,
 }
 
@@ -179,7 +207,10 @@ impl Merged {
         let both = from_head && recent == stored;
         let raw = if from_head { self.head.pop_front() } else { None };
         let Some(raw) = raw else { return merge_next(&mut self.sources) };
-        let points = raw.points(self.head_min, self.max);
+        let mut points = raw.points(self.min, self.max, self.floor).map_err(|file| {
+            ReadError::Damaged(format!("{} is damaged; what is in the log of it is read at the next start", file.0))
+        })?;
+        tombstones::cut(self.tombstones.iter(), &raw.labels, &mut points);
         if !both {
             return Ok(Some((raw.labels, points)));
         }
