@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Tsdb,
-    head::{Side, segments},
+    head::{Points, Side, segments},
     manifest::Manifest,
     part::Part,
     snapshot::{self, Cut},
@@ -221,6 +221,36 @@ impl Tsdb {
             }
         }
         Ok((moved, writer.finish()?.is_some()))
+    }
+
+    /// Takes in series from elsewhere as a part of their own, which may overlap others: `next` gives them by labels until
+    /// there are none, samples ascending by time. Answers the counts of series and samples. Memory: a group of series.
+    ///
+    /// # Errors
+    /// What `next` says, and [`Error`]; nothing was taken in then.
+    pub fn import<E: From<Error>>(
+        &self,
+        next: &mut dyn FnMut() -> Result<Option<storage::Columns>, E>,
+    ) -> Result<Option<(u64, u64)>, E> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.clone();
+        let name = changed.name("part");
+        manifest.next_file = changed.next_file;
+        let mut writer = PartWriter::create(&self.disk, &name, WINDOW_MS)?;
+        while let Some(columns) = next()? {
+            let points = Points {
+                times: columns.times.to_vec(),
+                values: columns.values.to_vec(),
+                histograms: columns.histograms,
+                starts: columns.starts,
+            };
+            writer.add(&columns.labels, points)?;
+        }
+        let Some(summary) = writer.finish()? else { return Ok(None) };
+        let part = Part::open(&self.disk, &name)?;
+        let place = self.parts.read().partition_point(|have| have.summary.min <= summary.min);
+        self.replace(&mut manifest, &[], Some((place, part)))?;
+        Ok(Some((summary.series, summary.samples)))
     }
 
     /// Writes the whole head as a part, for a copy of the store; answers whether there was anything.
