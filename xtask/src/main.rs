@@ -60,7 +60,7 @@ fn run(args: &[String]) -> Result<()> {
 fn faults(args: &[String]) -> Result<()> {
     match args {
         [one] if one == "push" => sh(Command::new("cargo")
-            .args(["test", "--release", "--package", "pushgateway", "--test", "kill"])
+            .args(["test", "--package", "pushgateway", "--test", "kill"])
             .env("NARTHEX_KILLS", "200")
             .current_dir(root())),
         _ => bail!("usage: cargo xtask faults push"),
