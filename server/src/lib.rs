@@ -68,7 +68,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
 
     let listeners = web::Listeners::bind(&web_config(&parsed))?;
     let storage: Arc<dyn storage::Storage> = store.clone();
-    let counters = scrape::Counters::new(&registry);
+    let counters = scrape::Counters::new(&registry, &env.clock);
     let seed = seed(&config);
     let scraper = scrape::Scraper::new(
         storage,
