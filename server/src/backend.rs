@@ -50,6 +50,10 @@ pub(crate) fn backend(
         clock: env.clock.clone(),
         ready: Readiness::default(),
         queries: Arc::new(tokio::sync::Semaphore::new(count(parsed.int("query.max-concurrency")).max(1))),
+        running: api::Running::default(),
+        admin: parsed.bool("web.enable-admin-api"),
+        // The log is read before anything is served, and in one piece.
+        replay: Box::new(|| (0, 0, 0)),
         receiver: parsed
             .bool("web.enable-remote-write-receiver")
             .then(|| Arc::new(Exchange::new(registry)) as Arc<dyn api::Remote>),
@@ -70,6 +74,7 @@ fn shown_targets(view: scrape::TargetsView) -> api::Targets {
         pool: target.pool,
         discovered: target.discovered,
         labels: target.labels,
+        global_url: global(&target.url),
         url: target.url,
         interval: target.interval,
         timeout: target.timeout,
@@ -84,6 +89,16 @@ fn shown_targets(view: scrape::TargetsView) -> api::Targets {
         active: view.active.into_iter().map(active).collect(),
         dropped: view.dropped.into_iter().map(dropped).collect(),
         dropped_counts: view.dropped_counts,
+    }
+}
+
+/// The address of a target as others reach it: one of this host by the host's name.
+fn global(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let local = ["localhost", "127.0.0.1", "[::1]"].into_iter().find_map(|host| rest.strip_prefix(host));
+    match local.filter(|rest| rest.starts_with([':', '/', '?']) || rest.is_empty()) {
+        Some(rest) => format!("{scheme}://{}{rest}", runtime::host_name()),
+        None => url.to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! How they are encoded is not known here: that is whoever implements [`Remote`].
 
-use crate::handlers::{Shared, refusal, unready};
+use crate::reply::{Shared, refusal, unready};
 use model::Timestamp;
 use storage::Storage;
 use web::{
