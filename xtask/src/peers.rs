@@ -1,6 +1,8 @@
 //! Upstream's programs and ours scrape each other; the same series with the same labels must come out on both sides.
 
+mod api;
 mod remote;
+mod wire;
 
 use crate::processes::{self, free_port, http, start, wait};
 use anyhow::{Context, Result, bail};
@@ -19,9 +21,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let (bin, rest) = processes::peers(args)?;
     match rest.as_slice() {
         [] => crosswise(&bin),
+        [one] if one == "api" => api::run(&bin),
         [one] if one == "remote" => remote::run(&bin),
         [one] => {
-            let known = || PARTS.iter().map(|(name, ..)| *name).chain(["remote"]).collect::<Vec<_>>().join(", ");
+            let known = || PARTS.iter().map(|(name, ..)| *name).chain(["api", "remote"]).collect::<Vec<_>>().join(", ");
             let (_, package, example, program) = PARTS
                 .iter()
                 .find(|(name, ..)| name == one)
