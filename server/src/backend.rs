@@ -13,6 +13,9 @@ use promql::{Engine, EngineOptions, Features};
 use std::sync::Arc;
 use tsdb::Tsdb;
 
+/// Clients that may listen to notifications at once.
+const LISTENERS: usize = 16;
+
 /// Puts it together.
 pub(crate) fn backend(
     parsed: &Parsed,
@@ -54,9 +57,9 @@ pub(crate) fn backend(
         admin: parsed.bool("web.enable-admin-api"),
         // The log is read before anything is served, and in one piece.
         replay: Box::new(|| (0, 0, 0)),
-        receiver: parsed
-            .bool("web.enable-remote-write-receiver")
-            .then(|| Arc::new(Exchange::new(registry)) as Arc<dyn api::Remote>),
+        listeners: Arc::new(tokio::sync::Semaphore::new(LISTENERS)),
+        remote: Arc::new(Exchange::new(registry)),
+        receives: parsed.bool("web.enable-remote-write-receiver"),
         lifecycle,
         storage: store,
     }

@@ -3,6 +3,7 @@
 //! Every answer is upstream's envelope; an error is a typed [`Failure`] with upstream's status. How the server is wired
 //! is not known here: storage, engine and targets come in through [`Backend`].
 
+mod about;
 mod admin;
 mod exchange;
 mod federate;
@@ -16,13 +17,14 @@ mod reply;
 mod routes;
 mod rules;
 mod running;
+mod search;
 mod series;
 mod status;
 mod targets;
 #[cfg(test)]
 mod tests;
 
-pub use exchange::{Remote, Reply, Request};
+pub use exchange::{Chosen, Remote, Reply, Request};
 pub use json::quoted as json_string;
 pub use routes::router;
 pub use running::Running;
@@ -71,10 +73,14 @@ pub struct Backend {
     pub running: Running,
     /// Whether an operator may delete, snapshot and cancel.
     pub admin: bool,
+    /// How many may listen to notifications at once.
+    pub listeners: Arc<tokio::sync::Semaphore>,
     /// How far reading the log is: first, last and current piece.
     pub replay: Box<dyn Fn() -> (u64, u64, u64) + Send + Sync>,
-    /// What takes series from other servers; none refuses them.
-    pub receiver: Option<Arc<dyn Remote>>,
+    /// The protocols between servers.
+    pub remote: Arc<dyn Remote>,
+    /// Whether other servers may write.
+    pub receives: bool,
     /// Whether `/-/reload` and `/-/quit` act, and what they do.
     pub lifecycle: Option<Lifecycle>,
 }
@@ -90,6 +96,8 @@ impl Backend {
 pub struct Reloaded {
     /// Whether it worked.
     pub worked: bool,
+    /// When it was tried, in milliseconds since 1970.
+    pub tried_ms: i64,
     /// When the configuration in force was loaded, in milliseconds since 1970.
     pub at_ms: i64,
 }

@@ -1,7 +1,8 @@
 //! Every path with its methods, in one table; what is not in it is redirected or not found.
 
 use crate::{
-    Backend, admin, exchange, federate, metadata, pages, query, reply::refusal, rules, running, series, status, targets,
+    Backend, about, admin, exchange, federate, metadata, pages, query, reply::refusal, rules, running, search, series,
+    status, targets,
 };
 use std::sync::Arc;
 use web::{
@@ -30,6 +31,11 @@ fn api() -> Vec<Route> {
         ("/targets", "GET", any(targets::list)),
         ("/targets/metadata", "GET", any(metadata::by_target)),
         ("/scrape_pools", "GET", any(targets::pools)),
+        ("/search/metric_names", "GET, POST", any(search::metric_names)),
+        ("/search/label_names", "GET, POST", any(search::label_names)),
+        ("/search/label_values", "GET, POST", any(search::label_values)),
+        ("/features", "GET", any(about::features)),
+        ("/openapi.yaml", "GET", any(about::openapi)),
         ("/alertmanagers", "GET", any(rules::alertmanagers)),
         ("/alerts", "GET", any(rules::alerts)),
         ("/rules", "GET", any(rules::rules)),
@@ -40,7 +46,11 @@ fn api() -> Vec<Route> {
         ("/status/tsdb", "GET", any(status::tsdb_status)),
         ("/status/walreplay", "GET", any(status::replay)),
         ("/status/queries", "GET", any(running::list)),
-        ("/notifications", "GET", any(status::notifications)),
+        ("/status/self_metrics", "GET", any(about::self_metrics)),
+        ("/status/tsdb/blocks", "GET", any(status::blocks)),
+        ("/notifications", "GET", any(about::notifications)),
+        ("/notifications/live", "GET", any(about::live)),
+        ("/read", "POST", any(exchange::read)),
         ("/write", "POST", any(exchange::write)),
         ("/import", "POST", any(exchange::import)),
         ("/admin/tsdb/delete_series", "POST, PUT", any(admin::delete_series)),
@@ -75,6 +85,11 @@ const PREFIX: &str = "/api/v1";
 pub(crate) fn all() -> Vec<String> {
     let api = api().into_iter().map(|(path, ..)| format!("{PREFIX}{path}"));
     api.chain(rest().into_iter().map(|(path, ..)| path.to_owned())).collect()
+}
+
+/// The paths below `/api/v1` with their methods.
+pub(crate) fn api_methods() -> Vec<(&'static str, &'static str)> {
+    api().into_iter().map(|(path, methods, _)| (path, methods)).collect()
 }
 
 /// All routes of the server: API, lifecycle, own metrics and the expression page.

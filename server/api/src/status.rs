@@ -51,9 +51,9 @@ pub(crate) async fn replay(State(backend): Shared, headers: HeaderMap) -> Respon
     envelope(Ok(Data::from(format!("{{\"min\":{min},\"max\":{max},\"current\":{current}}}"))), &headers)
 }
 
-/// What an operator should know; nothing is remembered yet.
-pub(crate) async fn notifications(headers: HeaderMap) -> Response {
-    constant("[]", &headers)
+/// Blocks of the store: it has parts, which are none.
+pub(crate) async fn blocks(headers: HeaderMap) -> Response {
+    constant("{\"blocks\":[]}", &headers)
 }
 
 pub(crate) async fn runtime_info(State(backend): Shared, headers: HeaderMap) -> Response {

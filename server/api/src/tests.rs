@@ -28,7 +28,7 @@ fn backend() -> Arc<Backend> {
         targets: Box::new(crate::Targets::default),
         families: Box::new(Vec::new),
         external_labels: Box::new(Labels::empty),
-        reloaded: Box::new(|| crate::Reloaded { worked: true, at_ms: 0 }),
+        reloaded: Box::new(|| crate::Reloaded { worked: true, tried_ms: 0, at_ms: 0 }),
         corruptions: 0,
         started_ms: 0,
         retention: "15d".into(),
@@ -41,7 +41,9 @@ fn backend() -> Arc<Backend> {
         running: Running::default(),
         admin: false,
         replay: Box::new(|| (0, 0, 0)),
-        receiver: None,
+        listeners: Arc::new(tokio::sync::Semaphore::new(1)),
+        remote: Arc::new(Echo),
+        receives: false,
         lifecycle: None,
     })
 }
@@ -209,6 +211,30 @@ impl crate::Remote for Echo {
         }
         crate::Reply { status: 200, body: format!("{kind:?} {size}"), ..crate::Reply::default() }
     }
+
+    fn choose(&self, body: &[u8]) -> Result<Box<dyn crate::Chosen>, crate::Reply> {
+        let refused = || crate::Reply { status: 400, body: "empty".into(), ..crate::Reply::default() };
+        if body.is_empty() { Err(refused()) } else { Ok(Box::new(Pieces(body.len()))) }
+    }
+}
+
+/// Answers with as many pieces as the request had bytes.
+struct Pieces(usize);
+
+impl crate::Chosen for Pieces {
+    fn headers(&self) -> (&'static str, Option<&'static str>) {
+        ("a/b", Some("c"))
+    }
+
+    fn answer(
+        &mut self,
+        _: &dyn Storage,
+        _: &Labels,
+        take: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), crate::Reply> {
+        let all = (0..self.0).all(|_| take(b"piece ".to_vec()));
+        if all { Ok(()) } else { Err(crate::Reply::default()) }
+    }
 }
 
 #[tokio::test]
@@ -220,7 +246,7 @@ async fn what_takes_series_is_off_by_default() {
         assert_eq!(headers["x-content-type-options"], "nosniff");
     }
     let mut backend = Arc::into_inner(backend()).expect("the only one");
-    backend.receiver = Some(Arc::new(Echo));
+    backend.receives = true;
     let mut router = router(Arc::new(backend));
     let mut post = async |path: &str, body: Body| {
         let request = web::http::Request::post(path).header("Content-Type", "a/b").header("Content-Encoding", "c");
@@ -235,4 +261,70 @@ async fn what_takes_series_is_off_by_default() {
     let pieces = (0..100).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"piece")));
     let (status, body, _) = post("/api/v1/import", Body::from_stream(futures_util::stream::iter(pieces))).await;
     assert_eq!((status, body.as_str()), (200, "Some(\"a/b\") 500"));
+}
+
+#[tokio::test]
+async fn reads_are_streamed_or_refused() {
+    let mut router = router(backend());
+    let mut post = async |body: &'static str| {
+        let request = web::http::Request::post("/api/v1/read").body(Body::from(body)).expect("a request");
+        let (head, body) = router.call(request).await.expect("an answer").into_parts();
+        let body = web::body::to_bytes(body, 1 << 20).await.expect("a body");
+        (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned(), head.headers)
+    };
+    assert_eq!(post("").await.0, 400);
+    let (status, body, headers) = post("12345678").await;
+    assert_eq!((status, body.len()), (200, 48));
+    assert_eq!(
+        (&headers[header::CONTENT_TYPE], &headers[header::CONTENT_ENCODING]),
+        (&"a/b".parse().expect("a value"), &"c".parse().expect("a value"))
+    );
+}
+
+#[tokio::test]
+async fn the_server_describes_itself() {
+    let (_, body, _) = ask("GET", "/api/v1/features").await;
+    assert!(body.contains("\"abs\":true") && body.contains("\"remote_write_receiver\":false"), "{body}");
+    let (_, body, headers) = ask("GET", "/api/v1/openapi.yaml?openapi_version=3.2").await;
+    assert!(body.starts_with("openapi: 3.2.0\n") && body.contains("\n  /label/{name}/values:\n"), "{body}");
+    assert_eq!(headers[header::CONTENT_TYPE], "application/yaml; charset=utf-8");
+    assert_eq!(ask("GET", "/api/v1/openapi.yaml?openapi_version=2").await.0, 400);
+    let (_, body, headers) = ask("POST", "/api/v1/search/label_values?label=x&search[]=a&include_score=true").await;
+    assert_eq!(body, "{\"results\":[{\"value\":\"a\",\"score\":1}]}\n{\"status\":\"success\",\"has_more\":false}\n");
+    assert_eq!(headers[header::CONTENT_TYPE], "application/x-ndjson");
+    let (_, body, _) = ask("GET", "/api/v1/status/queries").await;
+    assert_eq!(body, "{\"status\":\"success\",\"data\":{\"running\":[],\"slowest\":[]}}");
+    assert_eq!(ask("POST", "/api/v1/admin/queries/cancel?id=1").await.0, 500, "the admin API is off");
+    let (_, body, _) = ask("GET", "/api/v1/status/self_metrics?metric_name_pattern=a.*").await;
+    assert_eq!(body, "{\"status\":\"success\",\"data\":[]}");
+}
+
+/// The page of endpoints has a row for each, and for no other.
+#[test]
+fn every_endpoint_is_documented() {
+    let page = include_str!("../../../docs/api.md");
+    let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut routes = crate::routes::all();
+    routes.retain(|path| !path.starts_with("/assets/"));
+    for path in &routes {
+        assert!(rows.contains(&path.as_str()), "{path} has no row in docs/api.md");
+    }
+    for row in rows {
+        assert!(routes.iter().any(|path| path == row), "docs/api.md names {row}, which there is not");
+    }
+}
+
+/// Members of the self-metrics are those of the protobuf messages.
+#[tokio::test]
+async fn own_metrics_come_as_json() {
+    let backend = Arc::into_inner(backend()).expect("the only one");
+    backend.registry.counter("c_total", "Counts <all>.").inc();
+    backend.registry.histogram("h", "", &[1.0]).observe(0.5);
+    let request = web::http::Request::get("/api/v1/status/self_metrics").body(Body::empty()).expect("a request");
+    let response = router(Arc::new(backend)).call(request).await.expect("an answer");
+    let body = web::body::to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+    let want = "{\"status\":\"success\",\"data\":[{\"name\":\"c_total\",\"help\":\"Counts \\u003call\\u003e.\",\"type\":\"COUNTER\",\
+                \"metric\":[{\"counter\":{\"value\":1}}]},{\"name\":\"h\",\"help\":\"\",\"type\":\"HISTOGRAM\",\"metric\":[{\"histogram\":\
+                {\"sampleCount\":\"1\",\"sampleSum\":0.5,\"bucket\":[{\"cumulativeCount\":\"1\",\"upperBound\":1}";
+    assert!(body.starts_with(want.as_bytes()), "{}", String::from_utf8_lossy(&body));
 }
