@@ -21,6 +21,11 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Resident memory now, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         self.status("VmRSS:")
@@ -60,11 +65,21 @@ pub(crate) fn peers(args: &[String]) -> Result<(PathBuf, Vec<String>)> {
     Ok((bin, rest))
 }
 
-/// Our program, built as it is shipped.
+/// Our program, built as it is shipped; or the one that `NARTHEX_PROGRAM` names, to compare with an earlier build.
 pub(crate) fn ours() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("NARTHEX_PROGRAM") {
+        return Ok(program.into());
+    }
     crate::cargo(&["build", "--release", "--quiet"])?;
     let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
     Ok(folder.join("release/narthex"))
+}
+
+/// The exporter alone, built as it is shipped.
+pub(crate) fn exporter() -> Result<PathBuf> {
+    crate::cargo(&["build", "--profile", "dist", "--quiet", "--package", "exporter"])?;
+    let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
+    Ok(folder.join("dist/narthex-exporter"))
 }
 
 /// Starts a program that says nothing.
