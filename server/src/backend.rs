@@ -13,6 +13,9 @@ use promql::{Engine, EngineOptions, Features};
 use std::sync::Arc;
 use tsdb::Tsdb;
 
+/// Clients that may listen to notifications at once.
+const LISTENERS: usize = 16;
+
 /// Puts it together.
 pub(crate) fn backend(
     parsed: &Parsed,
@@ -50,9 +53,13 @@ pub(crate) fn backend(
         clock: env.clock.clone(),
         ready: Readiness::default(),
         queries: Arc::new(tokio::sync::Semaphore::new(count(parsed.int("query.max-concurrency")).max(1))),
-        receiver: parsed
-            .bool("web.enable-remote-write-receiver")
-            .then(|| Arc::new(Exchange::new(registry)) as Arc<dyn api::Remote>),
+        running: api::Running::default(),
+        admin: parsed.bool("web.enable-admin-api"),
+        // The log is read before anything is served, and in one piece.
+        replay: Box::new(|| (0, 0, 0)),
+        listeners: Arc::new(tokio::sync::Semaphore::new(LISTENERS)),
+        remote: Arc::new(Exchange::new(registry)),
+        receives: parsed.bool("web.enable-remote-write-receiver"),
         lifecycle,
         storage: store,
     }
@@ -70,6 +77,7 @@ fn shown_targets(view: scrape::TargetsView) -> api::Targets {
         pool: target.pool,
         discovered: target.discovered,
         labels: target.labels,
+        global_url: global(&target.url),
         url: target.url,
         interval: target.interval,
         timeout: target.timeout,
@@ -84,6 +92,16 @@ fn shown_targets(view: scrape::TargetsView) -> api::Targets {
         active: view.active.into_iter().map(active).collect(),
         dropped: view.dropped.into_iter().map(dropped).collect(),
         dropped_counts: view.dropped_counts,
+    }
+}
+
+/// The address of a target as others reach it: one of this host by the host's name.
+fn global(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let local = ["localhost", "127.0.0.1", "[::1]"].into_iter().find_map(|host| rest.strip_prefix(host));
+    match local.filter(|rest| rest.starts_with([':', '/', '?']) || rest.is_empty()) {
+        Some(rest) => format!("{scheme}://{}{rest}", runtime::host_name()),
+        None => url.to_owned(),
     }
 }
 

@@ -99,7 +99,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         discovery,
         text: Mutex::new(config.text),
         external_labels: Mutex::new(config.external_labels),
-        last: Mutex::new(api::Reloaded { worked: true, at_ms: env.clock.unix_ms() }),
+        last: Mutex::new(api::Reloaded { worked: true, tried_ms: env.clock.unix_ms(), at_ms: env.clock.unix_ms() }),
     });
     reload::register(&registry, &running);
     let reload: Reload = {

@@ -91,7 +91,10 @@ pub(crate) fn reload(
 ) -> Result<(), String> {
     let loaded = load();
     gauges.set(loaded.is_ok());
-    running.last.lock().worked = loaded.is_ok();
+    {
+        let mut last = running.last.lock();
+        (last.worked, last.tried_ms) = (loaded.is_ok(), gauges.clock.unix_ms());
+    }
     let config = loaded.map_err(|error| {
         tracing::error!(%error, "Error reloading config");
         error.to_string()
