@@ -8,9 +8,10 @@ use crate::{
     functions::{CallSite, Kernel},
     notes::Notes,
     plan::Context,
+    report::{Profile, Spent},
     select::{Key, Shared},
     table::{Done, Grid, Row, Table, merged, nameless},
-    worker::{self, Helpers},
+    worker::{self, Helpers, Seen},
 };
 use runtime::{Clock, Monotonic};
 use std::{
@@ -19,6 +20,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize},
     },
+    time::Duration,
 };
 use storage::Storage;
 
@@ -50,6 +52,18 @@ pub(crate) struct Run<'a> {
     pub(crate) clashed: bool,
     /// How often the query has a selector of these matchers.
     pub(crate) uses: HashMap<String, usize>,
+    /// Samples seen, while `counts`.
+    pub(crate) seen: Seen,
+    /// Whether selectors count what they see: those of a subquery do not, its windows do.
+    pub(crate) counts: bool,
+    /// Samples held at once at most.
+    pub(crate) peak: usize,
+    /// What the parts of the pipeline in work took.
+    pub(crate) spent: Vec<Spent>,
+    /// What the parts of the query took, when asked for.
+    pub(crate) profile: Option<Profile>,
+    /// Time that went into bringing results in order.
+    pub(crate) sorting: Duration,
     /// Samples held now.
     pub(crate) held: usize,
     /// Bytes of the rows held now.
@@ -73,12 +87,14 @@ impl Run<'_> {
     /// Counts samples that are now held.
     pub(crate) fn hold(&mut self, samples: usize) -> Done<()> {
         self.held = self.held.saturating_add(samples);
+        self.peak = self.peak.max(self.held);
         if self.held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
     /// Whether so many samples more could be held.
-    pub(crate) fn fits(&self, samples: usize) -> Done<()> {
+    pub(crate) fn fits(&mut self, samples: usize) -> Done<()> {
         let held = self.held.saturating_add(samples);
+        self.peak = self.peak.max(held);
         if held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
@@ -122,15 +138,32 @@ impl Run<'_> {
             chain.push(lowest);
             lowest = left;
         }
-        let before = self.mark();
+        let (before, began) = (self.mark(), self.clock.now());
         let mut table = self.node(lowest)?;
+        self.spent_on(lowest, began, &table);
         while let Some(expr) = chain.pop() {
             let Node::Binary { op, right, bool, matching, .. } = &expr.node else { continue };
             let right = self.eval(right)?;
             table = self.binary(expr, *op, *bool, matching, table, right)?;
             self.settle(before, &table)?;
+            self.spent_on(expr, began, &table);
         }
         Ok(table)
+    }
+
+    /// Notes what a part that made a table took, when asked for.
+    fn spent_on(&mut self, expr: &Expr, began: Monotonic, table: &Table) {
+        let flows = self.flows(expr);
+        let Some(profile) = self.profile.as_mut().filter(|_| !flows) else { return };
+        let mut spent = Spent { time: self.clock.now() - began, ..Spent::default() };
+        match table {
+            Table::Scalar(cells) => {
+                (spent.series, spent.samples, spent.bytes) = (1, cells.len() as u64, cells.len() as u64 * 8)
+            }
+            Table::Text(text) => spent.bytes = text.len() as u64,
+            Table::Rows(rows) => rows.iter().for_each(|row| spent.add(&row.spent())),
+        }
+        profile.add(expr.span, &spent);
     }
 
     fn settle(&mut self, before: (usize, usize), table: &Table) -> Done<()> {
@@ -178,17 +211,22 @@ impl Run<'_> {
 
     /// Evaluates at the first step only.
     fn once(&mut self, expr: &Expr) -> Done<Table> {
-        let outer = self.grid;
+        let (outer, before) = (self.grid, self.mark());
         self.grid = Grid { steps: 1, ..outer };
+        let by_step = self.seen.steps.as_ref().map(|_| 1);
+        let seen = std::mem::replace(&mut self.seen, Seen::new(by_step));
         let table = self.eval(expr);
         self.grid = outer;
+        // What one step saw, every step would have seen.
+        let once = std::mem::replace(&mut self.seen, seen).total as usize;
+        (0..outer.steps).for_each(|step| self.seen.at(step, once));
         let steps = outer.steps;
         Ok(match table? {
             Table::Scalar(cells) => Table::Scalar(vec![cells[0]; steps]),
             Table::Text(text) => Table::Text(text),
             Table::Rows(rows) => {
                 let rows: Vec<Row> = rows.into_iter().map(|row| row.spread(steps)).collect();
-                rows.iter().try_for_each(|row| self.hold_row(row))?;
+                self.replaced(before, &rows)?;
                 Table::Rows(rows)
             }
         })
