@@ -1,15 +1,16 @@
 //! The collectors that are switched on, and one pass over some of them.
 
+use crate::cache::Cache;
 use crate::collectors::{ALL, Gather, Settings, StartError};
 use crate::crew::{Answer, Crew, Outcome, Work};
 use crate::families::{Families, Kind};
-use crate::flags::DEADLINE;
+use crate::flags::{CACHE, DEADLINE, SERIES_MAX};
 use crate::host::{Failure, Host};
 use cli::Parsed;
 use runtime::Clock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A request that names collectors wrongly; the texts are upstream's, scripts look for them.
@@ -57,12 +58,21 @@ impl Running {
 struct Collectors {
     host: Host,
     running: Vec<Running>,
+    /// Series that one of them may write; none for any number.
+    series_max: Option<usize>,
 }
 
 impl Work for Arc<Collectors> {
     fn run(&self, place: usize, outcome: &mut Outcome) {
         if let Some(running) = self.running.get(place) {
             outcome.error = running.run(&self.host, &mut outcome.families);
+            let wrote = outcome.families.len();
+            if let Some(most) = self.series_max.filter(|most| wrote > *most) {
+                outcome.families.reset();
+                let error = format!("{wrote} series are more than --{SERIES_MAX}={most}, they are left out");
+                tracing::error!(name = running.name, error, "collector failed");
+                outcome.error = Some(error);
+            }
         }
     }
 
@@ -76,7 +86,13 @@ pub struct Collection {
     collectors: Arc<Collectors>,
     crew: Crew,
     deadline: Duration,
+    /// Answers of passes that are over, with their buffers.
+    answers: Mutex<Vec<Families>>,
+    cache: Cache,
 }
+
+/// Answers that wait at most.
+const ANSWERS_MAX: usize = 4;
 
 /// How a collector did the last time.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,14 +127,20 @@ impl Collection {
                 running.push(Running { name: collector.name, gather: (collector.build)(&settings)? });
             }
         }
-        Ok(Collection::of(host, running, parsed.duration(DEADLINE)))
-    }
-
-    fn of(host: Host, running: Vec<Running>, deadline: Duration) -> Collection {
+        let deadline = Some(parsed.duration(DEADLINE)).filter(|deadline| !deadline.is_zero());
+        let names: Vec<&str> = running.iter().map(|running| running.name).collect();
+        let cache = Cache::new(parsed.list(CACHE), &names, host.clock())?;
         let (clock, places) = (host.clock().clone(), running.len());
-        let collectors = Arc::new(Collectors { host, running });
+        let series_max = usize::try_from(parsed.int(SERIES_MAX)).ok().filter(|most| *most > 0);
+        let collectors = Arc::new(Collectors { host, running, series_max });
         let crew = Crew::new(Box::new(collectors.clone()), places, clock);
-        Collection { collectors, crew, deadline }
+        Ok(Collection {
+            collectors,
+            crew,
+            deadline: deadline.unwrap_or(Duration::MAX),
+            cache,
+            answers: Mutex::default(),
+        })
     }
 
     /// The names of the collectors that are on.
@@ -149,6 +171,7 @@ impl Collection {
     /// Runs the chosen collectors one after the other on the calling thread, without a deadline.
     pub fn gather(&self, chosen: &[usize], out: &mut Families) {
         let clock = self.collectors.host.clock();
+        self.collectors.host.begin_round();
         for running in chosen.iter().filter_map(|index| self.collectors.running.get(*index)) {
             let start = clock.now();
             let error = running.run(&self.collectors.host, out);
@@ -160,13 +183,41 @@ impl Collection {
     /// deadline of the flag or `patience`, whichever is earlier. Those that are late count as failed.
     pub(crate) async fn pass(&self, chosen: &[usize], patience: Option<Duration>, out: &mut Families) {
         let patience = patience.map_or(self.deadline, |patience| patience.min(self.deadline));
-        let answers = self.crew.pass(chosen, patience).await;
-        for (index, answer) in chosen.iter().zip(answers) {
+        self.collectors.host.begin_round();
+        let kept: Vec<_> = chosen.iter().map(|index| self.cache.get(*index)).collect();
+        let to_run: Vec<usize> =
+            chosen.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(at, _)| *at).collect();
+        let mut answers = self.crew.pass(&to_run, patience).await.into_iter();
+        for (index, kept) in chosen.iter().zip(kept) {
+            let name = self.collectors.name(*index);
+            let answer = match kept {
+                Some(outcome) => Answer::Done(outcome),
+                None => match answers.next() {
+                    Some(answer) => self.cache.put(*index, answer),
+                    None => continue,
+                },
+            };
             if let Answer::Done(outcome) = &answer {
                 out.append(&outcome.families);
             }
             let (seconds, error) = figures(answer);
-            show(self.collectors.name(*index), seconds, error.is_none(), out);
+            show(name, seconds, error.is_none(), out);
+            self.cache.show(*index, name, out);
+        }
+    }
+
+    /// An empty answer, with the buffers and the order of an earlier one.
+    pub(crate) fn answer(&self) -> Families {
+        let mut answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        answer.reset();
+        answer
+    }
+
+    /// Keeps the buffers of an answer for later ones.
+    pub(crate) fn give_back(&self, answer: Families) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() < ANSWERS_MAX {
+            answers.push(answer);
         }
     }
 
@@ -232,6 +283,36 @@ mod tests {
         assert_eq!(collection.select(&list(&["stat"]), &[]).expect("one").len(), 1);
         let all = collection.select(&[], &[]).expect("all").len();
         assert_eq!(collection.select(&[], &list(&["stat", "nope"])).expect("most").len(), all - 1);
+    }
+
+    #[tokio::test]
+    async fn no_deadline_is_no_limit() {
+        let tree = Tree::new().file("proc/loadavg", "0.1 0.2 0.3 1/2 3\n");
+        for deadline in ["0s", "-5s"] {
+            let deadline = format!("--collector.deadline={deadline}");
+            let collection = tree.start(&[&deadline]).expect("start");
+            let chosen = collection.select(&list(&["loadavg"]), &[]).expect("collector");
+            let mut out = Families::new();
+            collection.pass(&chosen, None, &mut out).await;
+            let text = String::from_utf8(out.finish().0).expect("utf-8");
+            assert!(text.contains("node_scrape_collector_success{collector=\"loadavg\"} 1\n"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_collector_with_too_many_series_is_left_out_and_says_so() {
+        let tree = Tree::new().file("proc/loadavg", "0.1 0.2 0.3 1/2 3\n");
+        for (most, success) in [("2", 0), ("3", 1), ("0", 1)] {
+            let collection = tree.start(&[&format!("--collector.series-max={most}")]).expect("start");
+            let chosen = collection.select(&list(&["loadavg"]), &[]).expect("collector");
+            let mut out = Families::new();
+            collection.pass(&chosen, None, &mut out).await;
+            let text = String::from_utf8(out.finish().0).expect("utf-8");
+            assert!(text.contains(&format!("success{{collector=\"loadavg\"}} {success}\n")), "{text}");
+            assert_eq!(text.contains("node_load1 "), success == 1, "{text}");
+            let error = collection.reports()[0].error.clone();
+            assert_eq!(error.is_some_and(|error| error.contains("3 series")), success == 0);
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! and one line in the list there; [`Collection`] runs them.
 
 mod attributes;
+mod buffers;
+mod cache;
 mod collection;
 mod collectors;
 mod crew;
@@ -15,12 +17,17 @@ mod flags;
 mod generic;
 mod host;
 mod kept;
+mod link_files;
 mod links;
+mod mounts;
 mod netlink;
 mod page;
+mod processors;
 mod program;
 #[cfg(all(test, feature = "systemd"))]
 mod reference_tests;
+mod reload;
+mod sandbox;
 mod service;
 #[cfg(test)]
 mod testing;

@@ -6,20 +6,13 @@
 //! of the full build alone.
 
 use crate::collectors::{ALL, Collector};
+use cli::Flag;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-const HEAD: &str = "# Host exporter: every collector
-
-Made by a test out of the collectors; change those and run `UPDATE_GOLDEN=1 cargo test -p exporter reference`.
-
-Each collector has a switch, `--collector.NAME` and `--no-collector.NAME`. Every answer holds
-`node_scrape_collector_success` and `node_scrape_collector_duration_seconds` for each collector that ran. Families that
-depend on what a kernel or driver offers are listed as a machine with everything shows them; alternatives of labels are
-separated by `or`.
-
-";
+/// What stands before the collectors, except the general flags.
+const HEAD: &str = include_str!("testdata/reference.md");
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -42,8 +35,17 @@ fn flags(collector: &Collector, page: &mut String) {
     if flags.is_empty() && collector.deprecated.is_empty() {
         return;
     }
-    page.push_str("\n| Flag | Default | |\n|---|---|---|\n");
-    for flag in &flags {
+    page.push_str(FLAGS_HEAD);
+    flag_rows(&flags, page);
+    for (old, new) in collector.deprecated {
+        let _ = writeln!(page, "| `--{old}` | | deprecated, use `--{new}` |");
+    }
+}
+
+const FLAGS_HEAD: &str = "\n| Flag | Default | |\n|---|---|---|\n";
+
+fn flag_rows<'a>(flags: impl IntoIterator<Item = &'a Flag>, page: &mut String) {
+    for flag in flags {
         let hidden = if flag.is_hidden() { " (hidden)" } else { "" };
         let default = flag.shown_default();
         let none = default == flag.name().to_uppercase();
@@ -51,9 +53,20 @@ fn flags(collector: &Collector, page: &mut String) {
         let help = cell(flag.help());
         let _ = writeln!(page, "| `--{}` | {default} | {help}{hidden} |", flag.name());
     }
-    for (old, new) in collector.deprecated {
-        let _ = writeln!(page, "| `--{old}` | | deprecated, use `--{new}` |");
-    }
+}
+
+/// The flags that belong to no collector.
+fn general_flags(page: &mut String) {
+    let of_collectors = |flag: &&Flag| {
+        ALL.iter().any(|collector| {
+            flag.name() == crate::flags::switch(collector.name)
+                || (collector.flags)().iter().any(|own| own.name() == flag.name())
+                || collector.deprecated.iter().any(|(old, _)| *old == flag.name())
+        })
+    };
+    let command = crate::command();
+    page.push_str(FLAGS_HEAD);
+    flag_rows(command.flags().filter(|flag| !flag.name().starts_with("help") && !of_collectors(flag)), page);
 }
 
 fn families(collector: &Collector, table: &str, page: &mut String) {
@@ -76,10 +89,12 @@ fn page() -> String {
     collectors.sort_by_key(|collector| collector.name);
     let on = collectors.iter().filter(|collector| collector.enabled).count();
     let mut page = HEAD.to_owned();
-    let _ = writeln!(page, "{} collectors, {on} on by default.", collectors.len());
+    page.push_str("\n## General flags\n");
+    general_flags(&mut page);
+    let _ = writeln!(page, "\n## Collectors\n\n{} collectors, {on} on by default.", collectors.len());
     for collector in collectors {
         let default = if collector.enabled { "On" } else { "Off" };
-        let _ = writeln!(page, "\n## {}\n\n{default} by default.\n\n{}", collector.name, description(collector));
+        let _ = writeln!(page, "\n### {}\n\n{default} by default.\n\n{}", collector.name, description(collector));
         flags(collector, &mut page);
         families(collector, &table, &mut page);
     }

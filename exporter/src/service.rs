@@ -1,13 +1,17 @@
 //! The HTTP side: `/metrics` with its filters and limits, and the landing page.
 
 use crate::collection::{Collection, SelectError};
-use crate::families::Families;
+use crate::flags::{LIFECYCLE, SANDBOX};
 use crate::page;
+use crate::reload::{self, Reload};
+use crate::sandbox::{Plan, SandboxError};
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use cli::{BuildInfo, Parsed};
 use exposition::{Escaping, Family, Format, Metric, MetricValue};
 use metrics::{Counter, CounterVec, Gauge, Registry};
 use model::{Labels, MetricType};
+use percent_encoding::percent_decode_str;
 use runtime::{Clock, Shutdown, Tasks};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +20,7 @@ use web::Router;
 use web::body::Body;
 use web::extract::{RawQuery, State};
 use web::http::header::{ACCEPT, CONTENT_TYPE};
-use web::http::{HeaderMap, StatusCode};
+use web::http::{HeaderMap, StatusCode, Uri};
 use web::response::Response;
 
 /// What a scraper says about how long it waits.
@@ -36,33 +40,57 @@ pub struct Environment {
     pub tasks: Tasks,
 }
 
-/// Everything a request needs.
-struct Service {
-    collection: Arc<Collection>,
-    /// The exporter's own figures, which `--web.disable-exporter-metrics` leaves out.
-    own: Option<Registry>,
-    build: Registry,
+/// What the flags of this moment ask for; a reload puts another in its place.
+pub(crate) struct Present {
+    pub(crate) parsed: Parsed,
+    pub(crate) collection: Arc<Collection>,
+    /// Not with `--web.disable-exporter-metrics`.
+    own: bool,
     places: Option<Semaphore>,
     places_max: i64,
+}
+
+impl Present {
+    /// Starts the collectors.
+    pub(crate) fn new(parsed: Parsed, clock: &Clock) -> Result<Present, crate::StartError> {
+        let collection = Arc::new(Collection::start(&parsed, clock.clone())?);
+        for name in collection.names() {
+            tracing::info!(collector = name, "enabled collector");
+        }
+        let places_max = parsed.int("web.max-requests");
+        let places = usize::try_from(places_max).ok().filter(|places| *places > 0);
+        Ok(Present {
+            collection,
+            own: !parsed.bool("web.disable-exporter-metrics"),
+            places: places.map(|places| Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            places_max,
+            parsed,
+        })
+    }
+}
+
+/// Everything a request needs.
+pub(crate) struct Service {
+    pub(crate) present: Arc<ArcSwap<Present>>,
+    /// The exporter's own figures.
+    pub(crate) own: Registry,
+    build: Registry,
     requests: CounterVec,
     errors: Counter,
     in_flight: Gauge,
 }
 
 impl Service {
-    fn new(parsed: &Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
-        let collection = Arc::new(Collection::start(parsed, environment.clock.clone())?);
-        for name in collection.names() {
-            tracing::info!(collector = name, "enabled collector");
-        }
+    pub(crate) fn new(parsed: Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
+        let present = Arc::new(ArcSwap::from_pointee(Present::new(parsed, &environment.clock)?));
         let (own, build) = (Registry::new(), Registry::new());
         metrics::process_collector(&own, &environment.clock);
         metrics::build_info(&build, "node_exporter");
-        let stuck = collection.clone();
+        let stuck = present.clone();
         own.collect(move |families| {
             let help = "Threads that wait for a collector past its deadline; it is not started again meanwhile.";
             let mut family = Family::new("narthex_exporter_stuck_threads", help, MetricType::Gauge);
-            let value = MetricValue::Gauge(stuck.stuck() as f64);
+            let value = MetricValue::Gauge(stuck.load().collection.stuck() as f64);
             family.metrics.push(Metric { labels: Labels::default(), value, at: None });
             families.push(family);
         });
@@ -74,29 +102,20 @@ impl Service {
         let errors = own.counter_vec("promhttp_metric_handler_errors_total", "Errors met while answering.", &["cause"]);
         let _ = errors.with(&["encoding"]);
         let in_flight = own.gauge("promhttp_metric_handler_requests_in_flight", "Scrapes being answered.");
-        let places_max = parsed.int("web.max-requests");
-        let places = usize::try_from(places_max).ok().filter(|places| *places > 0);
-        Ok(Service {
-            collection,
-            own: (!parsed.bool("web.disable-exporter-metrics")).then_some(own),
-            build,
-            places: places.map(|places| Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
-            places_max,
-            requests,
-            errors: errors.with(&["gathering"]),
-            in_flight,
-        })
+        Ok(Service { present, own, build, requests, errors: errors.with(&["gathering"]), in_flight })
     }
 
     /// The text of one pass.
-    async fn collect(&self, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
-        let mut out = Families::new();
-        self.collection.pass(chosen, patience, &mut out).await;
-        let registries = self.own.iter().chain([&self.build]);
+    async fn collect(&self, present: &Present, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
+        let mut out = present.collection.answer();
+        present.collection.pass(chosen, patience, &mut out).await;
+        let registries = present.own.then_some(&self.own).into_iter().chain([&self.build]);
         for family in registries.flat_map(Registry::gather) {
             out.add(&family);
         }
-        let (text, dropped) = out.finish();
+        let mut text = Vec::with_capacity(out.size_hint());
+        let dropped = out.render(&mut text);
+        present.collection.give_back(out);
         if dropped > 0 {
             self.errors.inc();
             tracing::error!(
@@ -121,22 +140,23 @@ async fn metrics_page(State(service): State<Arc<Service>>, RawQuery(query): RawQ
 }
 
 async fn scrape(service: &Arc<Service>, query: &str, headers: &HeaderMap) -> Response {
-    let place = match &service.places {
+    let present = service.present.load_full();
+    let place = match &present.places {
         None => None,
         Some(places) => match places.try_acquire() {
             Ok(place) => Some(place),
             Err(_) => {
-                let limit = service.places_max;
+                let limit = present.places_max;
                 let text = format!("Limit of concurrent requests reached ({limit}), try again later.\n");
                 return plain(StatusCode::SERVICE_UNAVAILABLE, text);
             }
         },
     };
-    let chosen = match choose(&service.collection, query) {
+    let chosen = match choose(&present.collection, query) {
         Ok(chosen) => chosen,
         Err(error) => return plain(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let text = service.collect(&chosen, patience(headers)).await;
+    let text = service.collect(&present, &chosen, patience(headers)).await;
     drop(place);
     encode(text, headers)
 }
@@ -213,25 +233,53 @@ fn plain(code: StatusCode, text: String) -> Response {
     builder.body(Body::from(text)).unwrap_or_default()
 }
 
-fn router(service: Arc<Service>, path: &str) -> Router {
-    let mut router = Router::new().route(path, web::routing::any(metrics_page));
-    if path != "/" {
-        let page = page::landing(path, BuildInfo::current().version);
+/// The metrics are behind the fallback and not a route of their own, because any text may be their path.
+pub(crate) fn router(service: Arc<Service>, path: &str, reload: Option<Reload>) -> Router {
+    let path: Arc<str> = path.into();
+    let mut router = Router::new();
+    if let Some(reload) = reload.filter(|_| service.present.load().parsed.bool(LIFECYCLE)) {
+        let handler = async move || match reload.now().await {
+            Ok(()) => plain(StatusCode::OK, String::new()),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {error}\n")),
+        };
+        router = router.route(reload::PATH, web::routing::post(handler.clone()).put(handler));
+    }
+    if &*path != "/" {
+        let page = page::landing(&path, BuildInfo::current().version);
         router = router.route("/", web::routing::get(move || async move { web::response::Html(page) }));
         for (route, handler) in [
             (page::SCRIPT_PATH, web::routing::get(|| async { typed("text/javascript; charset=utf-8", page::SCRIPT) })),
             (page::COLLECTORS_PATH, web::routing::get(collectors_page)),
         ] {
-            if route != path {
+            if route != &*path {
                 router = router.route(route, handler);
             }
         }
     }
-    router.fallback(|| async { plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()) }).with_state(service)
+    let rest = async move |state, uri: Uri, query, headers| match percent_decode_str(uri.path()).decode_utf8_lossy() {
+        asked if asked == *path => metrics_page(state, query, headers).await,
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+    };
+    router.fallback(rest).with_state(service)
+}
+
+/// The path of the metrics. One without a slash before it gets one, as the link on upstream's landing page does.
+fn telemetry_path(given: &str) -> Result<String, crate::StartError> {
+    match given {
+        "" => Err(crate::StartError::Setting {
+            flag: "web.telemetry-path",
+            reason: "an empty path is not possible, leave the flag out for /metrics".to_owned(),
+        }),
+        given if given.starts_with('/') => Ok(given.to_owned()),
+        given => {
+            tracing::warn!(path = given, "--web.telemetry-path does not start with a slash, one is put before it");
+            Ok(format!("/{given}"))
+        }
+    }
 }
 
 async fn collectors_page(State(service): State<Arc<Service>>) -> Response {
-    typed("application/json", page::collectors(&service.collection.reports()))
+    typed("application/json", page::collectors(&service.present.load().collection.reports()))
 }
 
 fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
@@ -244,25 +292,52 @@ fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
 /// A [`crate::StartError`] when a collector cannot start (a program leaves with code 2 then), or what kept the
 /// listeners from opening.
 pub async fn run(parsed: Parsed, environment: Environment) -> anyhow::Result<()> {
-    let build = BuildInfo::current();
-    tracing::info!(version = build.version, revision = build.revision, "starting node_exporter");
-    if nix::unistd::geteuid().is_root() {
-        tracing::warn!("the exporter runs as root, it does not need to");
+    Ready::new(parsed, environment)?.serve().await
+}
+
+/// A service that listens and has read everything that it needs for a start.
+pub(crate) struct Ready {
+    service: Arc<Service>,
+    listeners: web::Listeners,
+    path: String,
+    environment: Environment,
+}
+
+impl Ready {
+    /// Starts the collectors and listens.
+    pub(crate) fn new(parsed: Parsed, environment: Environment) -> anyhow::Result<Ready> {
+        let build = BuildInfo::current();
+        tracing::info!(version = build.version, revision = build.revision, "starting node_exporter");
+        if nix::unistd::geteuid().is_root() {
+            tracing::warn!("the exporter runs as root, it does not need to");
+        }
+        let path = telemetry_path(parsed.str("web.telemetry-path"))?;
+        let config = web::ListenConfig {
+            addresses: parsed.list("web.listen-address").to_vec(),
+            systemd_socket: parsed.bool("web.systemd-socket"),
+            config_file: Some(parsed.str("web.config.file")).filter(|file| !file.is_empty()).map(Into::into),
+        };
+        let service = Arc::new(Service::new(parsed, &environment)?);
+        let listeners = web::Listeners::bind(&config).context("cannot listen")?;
+        Ok(Ready { service, listeners, path, environment })
     }
-    let path = parsed.str("web.telemetry-path").to_owned();
-    anyhow::ensure!(path.starts_with('/'), "--web.telemetry-path: {path:?} does not start with a slash");
-    anyhow::ensure!(!path.contains(['{', '}']), "--web.telemetry-path: {path:?} must not hold braces");
-    let service = Arc::new(Service::new(&parsed, &environment)?);
-    let config = web::ListenConfig {
-        addresses: parsed.list("web.listen-address").to_vec(),
-        systemd_socket: parsed.bool("web.systemd-socket"),
-        config_file: Some(parsed.str("web.config.file")).filter(|file| !file.is_empty()).map(Into::into),
-    };
-    let listeners = web::Listeners::bind(&config).context("cannot listen")?;
-    let registry = service.own.clone().unwrap_or_else(Registry::new);
-    let options = options(&environment, &registry);
-    listeners.serve(router(service, &path), options).await.context("serving ended")?;
-    Ok(())
+
+    /// Gives up what is not needed from here on, if `--security.sandbox` says so. For a program of its own alone: the
+    /// rest of a process would be restricted too.
+    pub(crate) fn restrict(&self) -> Result<(), SandboxError> {
+        let present = self.service.present.load();
+        let plan = Plan::new(&present.parsed, &self.listeners.files(), &self.listeners.socket_files());
+        plan.apply(present.parsed.str(SANDBOX))
+    }
+
+    /// Serves until the shutdown begins.
+    pub(crate) async fn serve(self) -> anyhow::Result<()> {
+        let Ready { service, listeners, path, environment } = self;
+        let reload = Reload::follow(&service, &environment)?;
+        let own = service.own.clone();
+        let router = router(service, &path, reload);
+        listeners.serve(router, options(&environment, &own)).await.context("serving ended")
+    }
 }
 
 fn options<'a>(environment: &'a Environment, registry: &'a Registry) -> web::Options<'a> {

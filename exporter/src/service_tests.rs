@@ -12,7 +12,7 @@ fn service(flags: &[&str]) -> (Tree, Arc<Service>) {
     let environment = Environment { clock: clock.clone(), shutdown: Shutdown::new(), tasks: Tasks::new(clock) };
     let mut all = vec!["--collector.disable-defaults", "--collector.loadavg"];
     all.extend(flags);
-    let service = Service::new(&tree.parse(&all), &environment).expect("service");
+    let service = Service::new(tree.parse(&all), &environment).expect("service");
     (tree, Arc::new(service))
 }
 
@@ -66,7 +66,8 @@ async fn filters_and_refusals() {
 #[tokio::test]
 async fn a_full_house_is_503() {
     let (_tree, service) = service(&["--web.max-requests=1"]);
-    let place = service.places.as_ref().expect("limited").acquire().await.expect("place");
+    let present = service.present.load_full();
+    let place = present.places.as_ref().expect("limited").acquire().await.expect("place");
     let (code, answer) = text(&service, "").await;
     assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.trim_end(), "Limit of concurrent requests reached (1), try again later.");
@@ -114,6 +115,28 @@ async fn stuck_threads_and_errors_are_shown() {
     let answer = body(collectors_page(State(service)).await).await;
     let answer = String::from_utf8(answer).expect("utf-8");
     assert!(answer.contains("\"name\":\"stat\"") && answer.contains("cannot understand"), "{answer}");
+}
+
+/// What upstream starts with: any text at all but none.
+#[tokio::test]
+async fn any_path_can_be_that_of_the_metrics() {
+    for (given, asked, code) in [
+        ("/metrics", "/metrics", 200),
+        ("metrics", "/metrics", 200),
+        ("/a b/{x}", "/a%20b/%7Bx%7D", 200),
+        ("/{x}", "/y", 404),
+        ("/+", "/+", 200),
+        ("/", "/", 200),
+        ("/m", "/m/", 404),
+        ("/-/live.js", "/-/live.js", 200),
+    ] {
+        let (_tree, service) = service(&[]);
+        let mut router = router(service, &telemetry_path(given).expect("a path"), None);
+        let request = web::http::Request::post(asked).body(Body::empty()).expect("request");
+        let response = tower_service::Service::call(&mut router, request).await.expect("answer");
+        assert_eq!(response.status().as_u16(), code, "{given} {asked}");
+    }
+    assert!(telemetry_path("").is_err());
 }
 
 #[test]

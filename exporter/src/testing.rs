@@ -24,10 +24,14 @@ impl Tree {
     }
 
     pub(crate) fn file(self, name: &str, text: &str) -> Tree {
+        self.put(name, text);
+        self
+    }
+
+    pub(crate) fn put(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
         std::fs::File::create(path).and_then(|mut file| file.write_all(text.as_bytes())).expect("file");
-        self
     }
 
     pub(crate) fn parse(&self, flags: &[&str]) -> cli::Parsed {

@@ -68,7 +68,7 @@ impl Peer {
 fn run() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let path = args.next().context("usage: differential PEER [OPERATIONS] [SEED]")?;
-    let operations: usize = args.next().map_or(Ok(2000), |text| text.parse())?;
+    let operations: usize = args.next().map_or(Ok(20_000), |text| text.parse())?;
     let seed: u64 = args.next().map_or(Ok(1), |text| text.parse())?;
     let peer = Peer::start(&path)?;
     let ours = Running::start(&["--push.enable-utf8-names".to_owned()])?;

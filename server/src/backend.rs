@@ -2,6 +2,7 @@
 
 use crate::{
     Environment,
+    exchange::Exchange,
     flags::count,
     reload::{Reload, Running},
 };
@@ -51,6 +52,9 @@ pub(crate) fn backend(
         clock: env.clock.clone(),
         ready: Readiness::default(),
         queries: Arc::new(tokio::sync::Semaphore::new(count(parsed.int("query.max-concurrency")).max(1))),
+        receiver: parsed
+            .bool("web.enable-remote-write-receiver")
+            .then(|| Arc::new(Exchange::new(registry)) as Arc<dyn api::Remote>),
         lifecycle,
         storage: store,
     })

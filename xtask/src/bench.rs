@@ -2,8 +2,13 @@
 //!
 //! A machine's speed is not part of the answer; what else runs on it hits both sides alike.
 
+mod disk;
 mod exporter;
+mod growth;
+mod ingest;
 mod push;
+mod replay;
+mod targets;
 
 use crate::processes::{self, Running};
 use anyhow::{Context, Result, bail};
@@ -17,16 +22,31 @@ use std::{
 type Bench = fn(&Path, &Path) -> Result<()>;
 
 /// One file and one line a benchmark.
-const BENCHES: &[(&str, Bench)] = &[("exporter", exporter::run), ("push", push::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("exporter", exporter::run),
+    ("growth", growth::run),
+    ("ingest", ingest::run),
+    ("push", push::run),
+    ("replay", replay::run),
+    ("disk", disk::run),
+];
 
-/// Runs the named benchmarks, or all.
+/// Benchmarks of a program that they build themselves.
+const ALONE: &[&str] = &["exporter", "growth"];
+
+/// Runs the named benchmarks, or all. An argument that begins with a digit is a size, which a benchmark that has one
+/// looks up for itself.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let (bin, names) = processes::peers(args)?;
+    let (bin, mut names) = processes::peers(args)?;
+    names.retain(|name| !name.starts_with(|first: char| first.is_ascii_digit()));
     if let Some(unknown) = names.iter().find(|name| BENCHES.iter().all(|(have, _)| have != name)) {
         bail!("no benchmark {unknown}; there are {}", BENCHES.map_names());
     }
-    let ours = processes::ours()?;
-    for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|have| have == name)) {
+    let chosen: Vec<_> =
+        BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|have| have == name)).collect();
+    let whole = chosen.iter().any(|(name, _)| !ALONE.contains(name));
+    let ours = if whole { processes::ours()? } else { std::path::PathBuf::new() };
+    for (name, bench) in chosen {
         println!("== {name}");
         bench(&ours, &bin)?;
     }

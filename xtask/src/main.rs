@@ -23,7 +23,7 @@ usage: cargo xtask TASK
   conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D
   peers [PART] [--bin DIR]         scrape upstream's programs and ours crosswise and compare; or compare one part with
                                    upstream's: exporter, promql, push
-  bench [NAME…] [--bin DIR]        time ours against upstream's in the same run; there are exporter, push
+  bench [NAME…] [--bin DIR]        time ours against upstream's in the same run; there are disk, exporter, push
   new collector|function|discovery|receiver NAME
                                    the file of a new thing and its line";
 

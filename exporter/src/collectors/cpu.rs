@@ -2,21 +2,23 @@
 //! asked. Ticks are hundredths of a second on every architecture that Linux shows to programs.
 
 use super::{Collector, Gather, Settings, StartError};
+use crate::buffers::Short;
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host, number};
+use crate::host::{Failure, Host, number, to_number};
+use crate::processors::{FOLDER, Processors};
 use cli::Flag;
 use re2::Regex;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector = Collector { name: "cpu", enabled: true, flags, deprecated: &[], build };
 
 const PATH: &str = "stat";
-const FOLDER: &str = "devices/system/cpu";
 const TICKS_A_SECOND: f64 = 100.0;
 /// Idle time that falls by this much means that the processor was taken out and put back.
 const IDLE_FELL_SECONDS: f64 = 3.0;
 const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
+const AGGREGATE: &str = "collector.cpu.aggregate";
 const IDLE: usize = 3;
 const TIMES: usize = 10;
 const GUEST_HELP: &str = "Time spent for guests, by mode.";
@@ -25,6 +27,7 @@ fn flags() -> Vec<Flag> {
     vec![
         Flag::boolean("collector.cpu.guest", true, "Show time spent for guests"),
         Flag::boolean("collector.cpu.info", false, "Show model and frequency"),
+        Flag::boolean(AGGREGATE, false, "Show sums over all processors, without the labels cpu, core and package"),
         Flag::string("collector.cpu.info.flags-include", "", "Pattern of the processor flags to show")
             .without_default(),
         Flag::string("collector.cpu.info.bugs-include", "", "Pattern of the processor bugs to show").without_default(),
@@ -34,11 +37,22 @@ fn flags() -> Vec<Flag> {
 struct Cpu {
     guest: bool,
     info: bool,
+    aggregate: bool,
     frequency: bool,
     shown_flags: Option<Regex>,
     shown_bugs: Option<Regex>,
     isolated: Vec<u32>,
-    last: Mutex<BTreeMap<u32, [f64; TIMES]>>,
+    last: Mutex<Last>,
+    processors: Mutex<Processors>,
+}
+
+/// The last readings, for counters that never go back.
+#[derive(Default)]
+struct Last {
+    /// And whether the processor was there the last time.
+    by_cpu: BTreeMap<u32, ([f64; TIMES], bool)>,
+    /// Over all processors there ever were: what one that was taken out has done stays done.
+    sum: [f64; TIMES],
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
@@ -49,11 +63,13 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
     Ok(Box::new(Cpu {
         guest: settings.parsed.bool("collector.cpu.guest"),
         info,
+        aggregate: settings.parsed.bool(AGGREGATE),
         frequency: info && settings.is_on("cpufreq"),
         shown_flags,
         shown_bugs,
         isolated: cpu_list(&isolated),
-        last: Mutex::new(BTreeMap::new()),
+        last: Mutex::default(),
+        processors: Mutex::default(),
     }))
 }
 
@@ -63,12 +79,17 @@ impl Gather for Cpu {
             self.cpuinfo(host, out)?;
         }
         self.times(&host.read_proc(PATH)?, out)?;
-        for cpu in &self.isolated {
-            let labels = [("cpu", cpu.to_string())];
-            let help = "1 for a processor that the scheduler leaves alone.";
-            out.sample(Kind::Gauge, "node_cpu_isolated", help, &[(labels[0].0, &labels[0].1)], 1.0);
+        let help = "1 for a processor that the scheduler leaves alone.";
+        if self.aggregate && !self.isolated.is_empty() {
+            out.gauge("node_cpu_isolated", help, self.isolated.len() as f64);
         }
-        folders(host, out);
+        for cpu in self.isolated.iter().filter(|_| !self.aggregate) {
+            out.sample(Kind::Gauge, "node_cpu_isolated", help, &[("cpu", &Short::of(cpu))], 1.0);
+        }
+        let used = self.last.lock().unwrap_or_else(PoisonError::into_inner).by_cpu.len();
+        let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+        processors.refresh(host, used);
+        folders(&processors, host, self.aggregate, out);
         Ok(())
     }
 }
@@ -76,31 +97,49 @@ impl Gather for Cpu {
 impl Cpu {
     fn times(&self, text: &str, out: &mut Families) -> Result<(), Failure> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen = HashSet::new();
+        for (_, seen) in last.by_cpu.values_mut() {
+            *seen = false;
+        }
         for line in text.lines() {
             let Some((key, rest)) = line.split_once(' ') else { continue };
             let Some(cpu) = key.strip_prefix("cpu").and_then(|digits| digits.parse::<u32>().ok()) else { continue };
             let mut now = [0.0; TIMES];
-            for (slot, field) in now.iter_mut().zip(rest.split_whitespace()) {
+            for (slot, field) in now.iter_mut().zip(rest.split_ascii_whitespace()) {
                 *slot = number(PATH, field)? / TICKS_A_SECOND;
             }
-            seen.insert(cpu);
-            let kept = guard(last.get(&cpu), now);
-            last.insert(cpu, kept);
-            let cpu = cpu.to_string();
-            for (mode, value) in MODES.iter().zip(kept) {
-                let labels = [("cpu", cpu.as_str()), ("mode", *mode)];
-                out.sample(Kind::Counter, "node_cpu_seconds_total", "Processor time by mode.", &labels, value);
+            let before = last.by_cpu.get(&cpu).map(|(times, _)| *times);
+            let kept = guard(before.as_ref(), now);
+            last.by_cpu.insert(cpu, (kept, true));
+            for (mode, sum) in last.sum.iter_mut().enumerate() {
+                // A processor that came back has counted from nothing again.
+                let counted = before.map_or(0.0, |before| before[mode]);
+                *sum += if kept[mode] >= counted { kept[mode] - counted } else { kept[mode] };
             }
-            if self.guest {
-                for (mode, value) in [("user", kept[8]), ("nice", kept[9])] {
-                    let labels = [("cpu", cpu.as_str()), ("mode", mode)];
-                    out.sample(Kind::Counter, "node_cpu_guest_seconds_total", GUEST_HELP, &labels, value);
-                }
+            if !self.aggregate {
+                self.show(&kept, Some(&Short::of(cpu)), out);
             }
         }
-        last.retain(|cpu, _| seen.contains(cpu));
+        last.by_cpu.retain(|_, (_, seen)| self.aggregate || *seen);
+        if self.aggregate {
+            self.show(&last.sum, None, out);
+        }
         Ok(())
+    }
+
+    /// The times of one processor, or of all.
+    fn show(&self, times: &[f64; TIMES], cpu: Option<&str>, out: &mut Families) {
+        let mut show = |name, help, mode, value| match cpu {
+            Some(cpu) => out.sample(Kind::Counter, name, help, &[("cpu", cpu), ("mode", mode)], value),
+            None => out.sample(Kind::Counter, name, help, &[("mode", mode)], value),
+        };
+        for (mode, value) in MODES.iter().zip(times) {
+            show("node_cpu_seconds_total", "Processor time by mode.", mode, *value);
+        }
+        if self.guest {
+            for (mode, value) in [("user", times[8]), ("nice", times[9])] {
+                show("node_cpu_guest_seconds_total", GUEST_HELP, mode, value);
+            }
+        }
     }
 
     fn cpuinfo(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
@@ -157,37 +196,51 @@ fn guard(last: Option<&[f64; TIMES]>, now: [f64; TIMES]) -> [f64; TIMES] {
 }
 
 /// Throttling counters, once a core and once a package, and which processors are online.
-fn folders(host: &Host, out: &mut Families) {
-    let Ok(names) = host.sys_list(FOLDER) else { return };
-    let cpus: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("cpu")).collect();
-    let cpus: Vec<&str> =
-        cpus.into_iter().filter(|cpu| !cpu.is_empty() && cpu.bytes().all(|byte| byte.is_ascii_digit())).collect();
-    let (mut cores, mut packages) = (HashSet::new(), HashSet::new());
-    for cpu in &cpus {
-        let value = |path: &str| host.sys_value(&format!("{FOLDER}/cpu{cpu}/{path}"));
-        let count = |path: &str| host.sys_number(&format!("{FOLDER}/cpu{cpu}/thermal_throttle/{path}"));
-        let Ok(package) = value("topology/physical_package_id") else { continue };
-        let Ok(core) = value("topology/core_id") else { continue };
-        let labels = [("package", package.as_str()), ("core", core.as_str())];
-        if cores.insert((package.clone(), core.clone()))
-            && let Ok(throttles) = count("core_throttle_count")
-        {
-            let help = "Times a core was slowed down because of heat.";
-            out.sample(Kind::Counter, "node_cpu_core_throttles_total", help, &labels, throttles);
+fn folders(processors: &Processors, host: &Host, aggregate: bool, out: &mut Families) {
+    let read = |path: &Option<String>| host.device_short(path.as_ref()?).ok().and_then(|text| to_number(&text).ok());
+    let (mut core_sum, mut package_sum) = (None, None);
+    for processor in processors.list() {
+        let labels = [("package", processor.package.as_str()), ("core", processor.core.as_str())];
+        if let Some(throttles) = read(&processor.core_throttles) {
+            throttled(CORE, &labels, throttles, aggregate.then_some(&mut core_sum), out);
         }
-        if packages.insert(package.clone())
-            && let Ok(throttles) = count("package_throttle_count")
-        {
-            let help = "Times a package was slowed down because of heat.";
-            out.sample(Kind::Counter, "node_cpu_package_throttles_total", help, &labels[..1], throttles);
+        if let Some(throttles) = read(&processor.package_throttles) {
+            throttled(PACKAGE, &labels[..1], throttles, aggregate.then_some(&mut package_sum), out);
         }
     }
-    let online = |cpu: &str| host.sys_number(&format!("{FOLDER}/cpu{cpu}/online"));
-    if cpus.first().is_some_and(|cpu| online(cpu).is_ok()) {
-        for cpu in &cpus {
-            let value = online(cpu).unwrap_or(0.0);
-            out.sample(Kind::Gauge, "node_cpu_online", "1 when a processor is online.", &[("cpu", cpu)], value);
+    for ((name, help), sum) in [(CORE, core_sum), (PACKAGE, package_sum)] {
+        if let Some(sum) = sum {
+            out.counter(name, help, sum);
         }
+    }
+    let (name, help) = ("node_cpu_online", "1 when a processor is online.");
+    let online = processors.list().iter().filter(|processor| processor.online.is_some());
+    if aggregate {
+        if online.clone().next().is_some() {
+            out.gauge(name, help, online.map(|processor| read(&processor.online).unwrap_or(0.0)).sum());
+        }
+        return;
+    }
+    for processor in online {
+        let (value, labels) = (read(&processor.online).unwrap_or(0.0), [("cpu", processor.cpu.as_str())]);
+        out.sample(Kind::Gauge, name, help, &labels, value);
+    }
+}
+
+const CORE: (&str, &str) = ("node_cpu_core_throttles_total", "Times a core was slowed down because of heat.");
+const PACKAGE: (&str, &str) = ("node_cpu_package_throttles_total", "Times a package was slowed down because of heat.");
+
+/// Shows a count, or adds it up.
+fn throttled(
+    (name, help): (&str, &str),
+    labels: &[(&str, &str)],
+    count: f64,
+    sum: Option<&mut Option<f64>>,
+    out: &mut Families,
+) {
+    match sum {
+        Some(sum) => *sum = Some(sum.unwrap_or(0.0) + count),
+        None => out.sample(Kind::Counter, name, help, labels, count),
     }
 }
 
@@ -233,6 +286,27 @@ mod tests {
     }
 
     #[test]
+    fn sums_never_go_back_when_processors_do() {
+        let tree = Tree::new();
+        let collection = tree.start(&["--collector.cpu.aggregate"]).expect("start");
+        let chosen = collection.select(&["cpu".to_owned()], &[]).expect("collector");
+        let idle = |text: &str| {
+            tree.put("proc/stat", text);
+            let mut out = Families::new();
+            collection.gather(&chosen, &mut out);
+            let text = String::from_utf8(out.finish().0).expect("utf-8");
+            assert!(!text.contains("cpu=\""), "{text}");
+            let line = text.lines().find_map(|line| line.strip_prefix("node_cpu_seconds_total{mode=\"idle\"} "));
+            line.expect("idle").parse::<f64>().expect("a number")
+        };
+        assert_eq!(idle("cpu0 0 0 0 1000\ncpu1 0 0 0 2000\n"), 30.0);
+        assert_eq!(idle("cpu0 0 0 0 1100\ncpu1 0 0 0 2200\n"), 33.0);
+        assert_eq!(idle("cpu0 0 0 0 1200\n"), 34.0, "one is taken out");
+        assert_eq!(idle("cpu0 0 0 0 1200\ncpu1 0 0 0 100\n"), 35.0, "and comes back from nothing");
+        assert_eq!(idle("cpu0 0 0 0 1200\ncpu1 0 0 0 300\n"), 37.0);
+    }
+
+    #[test]
     fn throttling_once_a_core() {
         let mut tree = Tree::new().file("proc/stat", STAT).file("sys/devices/system/cpu/isolated", "1,3-4\n");
         for (cpu, package, core, count) in [("0", "0", "0", "5"), ("1", "0", "0", "7"), ("2", "0", "1", "9")] {
@@ -248,5 +322,11 @@ mod tests {
         assert!(samples.contains("node_cpu_core_throttles_total{core=\"1\",package=\"0\"} 9\n"), "{samples}");
         assert_eq!(samples.matches("package_throttles").count(), 1, "{samples}");
         assert!(samples.contains("node_cpu_isolated{cpu=\"4\"} 1\n"), "{samples}");
+        let samples = tree.samples("cpu", &["--collector.cpu.aggregate"]);
+        for line in
+            ["node_cpu_core_throttles_total 14\n", "node_cpu_package_throttles_total 5\n", "node_cpu_isolated 3\n"]
+        {
+            assert!(samples.contains(line), "{line}: {samples}");
+        }
     }
 }

@@ -11,6 +11,9 @@ const PATH: &str = "interrupts";
 const INCLUDE: &str = "collector.interrupts.name-include";
 const EXCLUDE: &str = "collector.interrupts.name-exclude";
 const ZEROS: &str = "collector.interrupts.include-zeros";
+const AGGREGATE: &str = "collector.interrupts.aggregate";
+const NAME: &str = "node_interrupts_total";
+const HELP: &str = "Interrupts by source.";
 
 fn flags() -> Vec<Flag> {
     vec![
@@ -19,17 +22,20 @@ fn flags() -> Vec<Flag> {
         Flag::string(EXCLUDE, "", "Pattern of the interrupts to leave out, matched against name;info;devices")
             .without_default(),
         Flag::boolean(ZEROS, true, "Show processors that had none"),
+        Flag::boolean(AGGREGATE, false, "Show the sum over all processors, without the label cpu"),
     ]
 }
 
 struct Interrupts {
     filter: Filter,
     zeros: bool,
+    aggregate: bool,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
     let filter = Filter { include: settings.pattern(INCLUDE)?, exclude: settings.pattern(EXCLUDE)? };
-    Ok(Box::new(Interrupts { filter, zeros: settings.parsed.bool(ZEROS) }))
+    let (zeros, aggregate) = (settings.parsed.bool(ZEROS), settings.parsed.bool(AGGREGATE));
+    Ok(Box::new(Interrupts { filter, zeros, aggregate }))
 }
 
 impl Gather for Interrupts {
@@ -61,14 +67,22 @@ impl Interrupts {
         if self.filter.ignores(&format!("{name};{info};{devices}")) {
             return Ok(());
         }
+        let mut sum = 0.0;
         for (cpu, count) in counts.iter().enumerate() {
             let count = number(PATH, count)?;
+            if self.aggregate {
+                sum += count;
+                continue;
+            }
             if count == 0.0 && !self.zeros {
                 continue;
             }
             let cpu = cpu.to_string();
             let labels = [("cpu", cpu.as_str()), ("type", name), ("info", info), ("devices", devices)];
-            out.sample(Kind::Counter, "node_interrupts_total", "Interrupts by source.", &labels, count);
+            out.sample(Kind::Counter, NAME, HELP, &labels, count);
+        }
+        if self.aggregate && (self.zeros || sum > 0.0) {
+            out.sample(Kind::Counter, NAME, HELP, &[("type", name), ("info", info), ("devices", devices)], sum);
         }
         Ok(())
     }
@@ -95,6 +109,15 @@ mod tests {
              node_interrupts_total{cpu=\"1\",devices=\"\",info=\"Rescheduling interrupts\",type=\"IPI0\"} 8\n"
         );
         assert_eq!(samples(&[]).lines().count(), 4);
+    }
+
+    #[test]
+    fn one_series_a_source_when_asked_for() {
+        let shown = samples(&["--collector.interrupts.aggregate"]);
+        assert!(
+            shown.contains("node_interrupts_total{devices=\"\",info=\"Rescheduling interrupts\",type=\"IPI0\"} 15\n")
+        );
+        assert!(shown.contains("type=\"10\"} 5\n") && shown.lines().count() == 2, "{shown}");
     }
 
     #[test]

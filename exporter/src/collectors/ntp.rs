@@ -73,6 +73,9 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
         Ok(port) if port > 0 => port,
         _ => return refuse(PORT, "must be from 1 to 65535"),
     };
+    if parsed.is_negative(TOLERANCE) {
+        return refuse(TOLERANCE, "must not be below zero");
+    }
     let nanoseconds = |flag| i128::try_from(parsed.duration(flag).as_nanos()).unwrap_or(i128::MAX);
     Ok(Box::new(Ntp {
         server,
@@ -344,6 +347,7 @@ mod tests {
         assert!(refusal("--collector.ntp.server=192.0.2.1").contains("server-is-local"));
         assert!(refusal("--collector.ntp.protocol-version=5").contains("2, 3 or 4"));
         assert!(refusal("--collector.ntp.server-port=0").contains("65535"));
+        assert!(refusal("--collector.ntp.local-offset-tolerance=-5s").contains("must not be below zero"));
         let flags = ["--collector.ntp", "--collector.ntp.server=192.0.2.1", "--collector.ntp.server-is-local"];
         assert!(Tree::new().start(&flags).is_ok());
     }

@@ -2,6 +2,11 @@
 //!
 //! A file with anything wrong in it, or with a timestamp, is left out as a whole and `node_textfile_scrape_error` says
 //! so; the other files are still read.
+//!
+//! Ours, when asked for: files that are too old are left out and shown as stale, and series that are defined twice are
+//! counted and told with their files and lines.
+
+mod duplicates;
 
 use super::{Collector, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
@@ -18,20 +23,34 @@ use std::time::UNIX_EPOCH;
 pub(super) const COLLECTOR: Collector = Collector { name: "textfile", enabled: true, flags, deprecated: &[], build };
 
 const FLAG: &str = "collector.textfile.directory";
+const AGE: &str = "collector.textfile.max-age";
+const DUPLICATES: &str = "collector.textfile.report-duplicates";
 const FILE_BYTES_MAX: u64 = 64 << 20;
 const FOLDERS_MAX: usize = 10_000;
 
 fn flags() -> Vec<Flag> {
-    vec![Flag::list(FLAG, &[""], "Folder of *.prom files, or a pattern of such folders; repeatable")]
+    vec![
+        Flag::list(FLAG, &[""], "Folder of *.prom files, or a pattern of such folders; repeatable"),
+        Flag::duration_go(
+            AGE,
+            "0s",
+            "Leave out files that were written longer ago and show them as stale, 0 for no limit",
+        ),
+        Flag::boolean(DUPLICATES, false, "Count series that are defined twice, and log the files and lines that do so"),
+    ]
 }
 
 struct Textfile {
     folders: Vec<String>,
+    /// Seconds.
+    age_max: Option<f64>,
+    duplicates: bool,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
     let folders = settings.parsed.list(FLAG).iter().filter(|folder| !folder.is_empty()).cloned().collect();
-    Ok(Box::new(Textfile { folders }))
+    let age_max = Some(settings.parsed.duration(AGE).as_secs_f64()).filter(|age| *age > 0.0);
+    Ok(Box::new(Textfile { folders, age_max, duplicates: settings.parsed.bool(DUPLICATES) }))
 }
 
 /// A family put together from several files.
@@ -39,11 +58,14 @@ struct Merged {
     family: Family,
     has_help: bool,
     files: Vec<String>,
+    /// Metrics of each file, in the order of both.
+    counts: Vec<usize>,
 }
 
 impl Gather for Textfile {
-    fn gather(&self, _: &Host, out: &mut Families) -> Result<(), Failure> {
+    fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
         let mut failed = false;
+        let now = host.clock().unix_ms() as f64 / 1000.0;
         let mut merged: BTreeMap<String, Merged> = BTreeMap::new();
         for folder in self.folders.iter().flat_map(|pattern| expand(pattern)) {
             let names = match list(Path::new(&folder)) {
@@ -61,7 +83,15 @@ impl Gather for Textfile {
                         let labels = [("file", path.as_str())];
                         let help = "When a textfile was last written, in Unix time.";
                         out.sample(Kind::Gauge, "node_textfile_mtime_seconds", help, &labels, seconds);
-                        failed |= !merge(&mut merged, families, &path);
+                        let stale = self.age_max.map(|most| now - seconds > most);
+                        if let Some(stale) = stale {
+                            let help = "1 for a textfile that is older than --collector.textfile.max-age and left out.";
+                            let name = "narthex_exporter_textfile_stale";
+                            out.sample(Kind::Gauge, name, help, &labels, f64::from(u8::from(stale)));
+                        }
+                        if stale != Some(true) {
+                            failed |= !merge(&mut merged, families, &path);
+                        }
                     }
                     Err(what) => {
                         tracing::error!(file = path, error = what, "a textfile is left out");
@@ -69,6 +99,10 @@ impl Gather for Textfile {
                     }
                 }
             }
+        }
+        if self.duplicates {
+            let help = "Series that textfiles define more than once; the log has their files and lines.";
+            out.gauge("narthex_exporter_textfile_duplicates", help, duplicates::report(&merged) as f64);
         }
         for (_, mut merged) in merged {
             if !merged.has_help {
@@ -88,7 +122,8 @@ fn merge(merged: &mut BTreeMap<String, Merged>, families: Vec<(Family, bool)>, p
     for (family, has_help) in families {
         match merged.get_mut(&family.name) {
             None => {
-                merged.insert(family.name.clone(), Merged { family, has_help, files: vec![path.to_owned()] });
+                let (files, counts) = (vec![path.to_owned()], vec![family.metrics.len()]);
+                merged.insert(family.name.clone(), Merged { family, has_help, files, counts });
             }
             Some(first) => {
                 let same_help = first.has_help == has_help && (!has_help || first.family.help == family.help);
@@ -98,6 +133,7 @@ fn merge(merged: &mut BTreeMap<String, Merged>, families: Vec<(Family, bool)>, p
                     continue;
                 }
                 first.files.push(path.to_owned());
+                first.counts.push(family.metrics.len());
                 first.family.metrics.extend(family.metrics);
             }
         }
@@ -237,6 +273,36 @@ mod tests {
         let text = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n";
         let samples = samples(&Tree::new().file("text/a.prom", text));
         assert!(samples.contains("h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n"), "{samples}");
+    }
+
+    #[test]
+    fn old_files_are_left_out_when_asked_for() {
+        let tree = Tree::new().file("text/new.prom", "new 1\n").file("text/old.prom", "old 1\n");
+        let old = File::options().write(true).open(tree.path("text/old.prom")).expect("a file");
+        old.set_modified(UNIX_EPOCH + std::time::Duration::from_secs(1)).expect("an old file");
+        let folder = tree.path("text").display().to_string();
+        let flag = format!("--collector.textfile.directory={folder}");
+        let shown = tree.samples("textfile", &[&flag]);
+        assert!(shown.contains("old 1\n") && !shown.contains("stale"), "{shown}");
+        let shown = tree.samples("textfile", &[&flag, "--collector.textfile.max-age=1h"]);
+        assert!(shown.contains("new 1\n") && !shown.contains("old 1\n"), "{shown}");
+        for (name, stale) in [("new", 0), ("old", 1)] {
+            let line = format!("narthex_exporter_textfile_stale{{file=\"{folder}/{name}.prom\"}} {stale}\n");
+            assert!(shown.contains(&line), "{line} in {shown}");
+        }
+        assert!(shown.contains("mtime_seconds") && shown.contains("node_textfile_scrape_error 0\n"), "{shown}");
+    }
+
+    #[test]
+    fn duplicates_are_counted_within_files_and_across() {
+        let tree = Tree::new()
+            .file("text/a.prom", "m{a=\"1\"} 1\nm{a=\"2\"} 1\nm{a=\"1\"} 3\n")
+            .file("text/b.prom", "m{a=\"2\",b=\"\"} 1\nm{a=\"2\",b=\"x\"} 1\n");
+        let flag = format!("--collector.textfile.directory={}", tree.path("text").display());
+        let shown = tree.samples("textfile", &[&flag, "--collector.textfile.report-duplicates"]);
+        assert!(shown.contains("narthex_exporter_textfile_duplicates 2\n"), "{shown}");
+        assert!(shown.contains("m{a=\"1\",b=\"\"} 1\n") && shown.contains("node_textfile_scrape_error 0\n"), "{shown}");
+        assert!(!tree.samples("textfile", &[&flag]).contains("duplicates"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The routes, each a function from parameters to the `data` member.
 
-use crate::{Backend, Failure, federate, format, json, metadata, params::Params, status, targets};
+use crate::{Backend, Failure, exchange, federate, format, json, metadata, params::Params, status, targets};
 use model::{Labels, Matcher, Timestamp};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use storage::Columns;
@@ -45,7 +45,8 @@ pub fn router(backend: Arc<Backend>) -> Router {
         .route("/admin/tsdb/delete_series", post(no_admin).put(no_admin))
         .route("/admin/tsdb/clean_tombstones", post(no_admin).put(no_admin))
         .route("/admin/tsdb/snapshot", post(no_admin).put(no_admin))
-        .route("/write", post(|| async { (StatusCode::NOT_FOUND, NO_WRITE) }))
+        .route("/write", post(exchange::write))
+        .route("/import", post(exchange::import))
         .route("/alerts", get(|headers: HeaderMap| async move { nothing("{\"alerts\":[]}", &headers) }))
         .route(
             "/alertmanagers",
@@ -123,7 +124,12 @@ pub(crate) async fn answer(
     envelope(result.unwrap_or_else(|_| Err(Failure::internal("the request failed inside, see the log"))), &headers)
 }
 
-fn unready() -> Response {
+/// A refusal in plain text, as Go's servers send it.
+pub(crate) fn refusal(status: StatusCode, text: impl Into<String>) -> Response {
+    (status, [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")], text.into()).into_response()
+}
+
+pub(crate) fn unready() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable").into_response()
 }
 
@@ -288,8 +294,6 @@ async fn not_found() -> (StatusCode, &'static str) {
 async fn only_writes() -> (StatusCode, &'static str) {
     (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed")
 }
-
-const NO_WRITE: &str = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
 
 async fn no_admin(headers: HeaderMap) -> Response {
     envelope(Err(Failure::unavailable("admin APIs disabled")), &headers)

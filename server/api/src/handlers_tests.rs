@@ -33,6 +33,7 @@ fn backend() -> Arc<Backend> {
         clock,
         ready,
         queries: Arc::new(tokio::sync::Semaphore::new(1)),
+        receiver: None,
         lifecycle: None,
     })
 }
@@ -133,4 +134,55 @@ async fn answers_and_their_limits() {
     assert_eq!(ask("GET", "/api/v1/status/tsdb?limit=0").await.0, 400);
     let (_, body, _) = ask("GET", "/federate?match[]=m").await;
     assert_eq!(body, "", "the samples are older than the look back");
+}
+
+/// Says what it was asked.
+struct Echo;
+
+impl crate::Remote for Echo {
+    fn write(&self, _: &dyn Storage, _: Timestamp, request: crate::Request<'_>) -> crate::Reply {
+        let body = format!("{:?} {:?} {}", request.content_type, request.encoding, request.body.len());
+        let headers = vec![("x-prometheus-remote-write-samples-written", "7".to_owned())];
+        crate::Reply { status: 400, content_type: Some("text/plain; charset=utf-8"), body, headers }
+    }
+
+    fn import(
+        &self,
+        _: &dyn Storage,
+        _: Timestamp,
+        kind: Option<&str>,
+        pieces: &mut dyn FnMut() -> Option<Result<Bytes, String>>,
+    ) -> crate::Reply {
+        let mut size = 0;
+        while let Some(piece) = pieces() {
+            size += piece.map_or(0, |piece| piece.len());
+        }
+        crate::Reply { status: 200, body: format!("{kind:?} {size}"), ..crate::Reply::default() }
+    }
+}
+
+#[tokio::test]
+async fn what_takes_series_is_off_by_default() {
+    for path in ["/api/v1/write", "/api/v1/import"] {
+        let (status, body, headers) = ask("POST", path).await;
+        assert_eq!(status, 404, "{path}");
+        assert_eq!(body, "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+    }
+    let mut backend = Arc::into_inner(backend()).expect("the only one");
+    backend.receiver = Some(Arc::new(Echo));
+    let mut router = router(Arc::new(backend));
+    let mut post = async |path: &str, body: Body| {
+        let request = web::http::Request::post(path).header("Content-Type", "a/b").header("Content-Encoding", "c");
+        let response = router.call(request.body(body).expect("a request")).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        let body = web::body::to_bytes(body, 1 << 20).await.expect("a body");
+        (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned(), head.headers)
+    };
+    let (status, body, headers) = post("/api/v1/write", Body::from("12345")).await;
+    assert_eq!((status, body.as_str()), (400, "Some(\"a/b\") Some(\"c\") 5"));
+    assert_eq!(headers["x-prometheus-remote-write-samples-written"], "7");
+    let pieces = (0..100).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"piece")));
+    let (status, body, _) = post("/api/v1/import", Body::from_stream(futures_util::stream::iter(pieces))).await;
+    assert_eq!((status, body.as_str()), (200, "Some(\"a/b\") 500"));
 }

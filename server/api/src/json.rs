@@ -20,6 +20,13 @@ pub(crate) fn string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// A JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    string(text, &mut out);
+    out
+}
+
 /// Appends a list of strings.
 pub(crate) fn strings<T: AsRef<str>>(items: impl IntoIterator<Item = T>, out: &mut String) {
     list(items, out, |item, out| string(item.as_ref(), out));

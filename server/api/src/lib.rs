@@ -3,6 +3,7 @@
 //! Every answer is upstream's envelope; an error is a typed [`Failure`] with upstream's status. How the server is wired
 //! is not known here: storage, engine and targets come in through [`Backend`].
 
+mod exchange;
 mod federate;
 mod format;
 mod handlers;
@@ -12,7 +13,9 @@ mod params;
 mod status;
 mod targets;
 
+pub use exchange::{Remote, Reply, Request};
 pub use handlers::router;
+pub use json::quoted as json_string;
 pub use targets::{DroppedTarget, Target, TargetFamilies, Targets};
 
 use model::Timestamp;
@@ -54,6 +57,8 @@ pub struct Backend {
     pub ready: Readiness,
     /// Queries that may run at once.
     pub queries: Arc<tokio::sync::Semaphore>,
+    /// What takes series from other servers; none refuses them.
+    pub receiver: Option<Arc<dyn Remote>>,
     /// Whether `/-/reload` and `/-/quit` act, and what they do.
     pub lifecycle: Option<Lifecycle>,
 }

@@ -54,6 +54,22 @@ pub enum AppendError {
         /// The flag that sets it.
         flag: &'static str,
     },
+    /// A new series is one too many.
+    #[error("series limit of {limit} reached, raise {flag}; {most}")]
+    Crowded {
+        /// How many there may be.
+        limit: u64,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Who has the most.
+        most: String,
+    },
+    /// Before the newest exemplar of its series.
+    #[error("out of order exemplar")]
+    OutOfOrderExemplar,
+    /// The labels of an exemplar are too long.
+    #[error("label length for exemplar exceeds maximum of 128 UTF-8 characters")]
+    ExemplarLabels,
 }
 
 /// Why a read failed.

@@ -1,16 +1,22 @@
 //! Several small parts become a larger one, so that a query over weeks opens few files.
 
-use crate::{Error, Tsdb, part::Part, view::Source, view::merge_next, writer::PartWriter};
+use crate::{
+    Error, Tsdb,
+    part::Part,
+    view::{Source, merge_next},
+    writer::{LONG_WINDOW_MS, PartWriter, WINDOW_MS},
+};
 use std::sync::Arc;
 
 impl Tsdb {
-    /// Merges the oldest parts that fill a range and can be merged; answers whether there were any. Memory: a group of
-    /// series of each part.
-    pub(crate) fn merge(&self) -> Result<bool, Error> {
+    /// Merges the oldest parts that fill a range and can be merged; answers whether there were any. A range to which the
+    /// newest part belongs waits for more, unless `newest_too`. Memory: a group of series of each part.
+    pub(crate) fn merge(&self, newest_too: bool) -> Result<bool, Error> {
         let mut manifest = self.manifest.lock();
         let parts = self.parts.read().clone();
         let bad = self.unmergeable.lock().clone();
-        let Some((place, length)) = plan(&parts, self.options.merged_ms, |part| bad.contains(&part.name)) else {
+        let Some((place, length)) = plan(&parts, self.options.merged_ms, newest_too, |part| bad.contains(&part.name))
+        else {
             return Ok(false);
         };
         let sources = &parts[place..place + length];
@@ -40,7 +46,10 @@ impl Tsdb {
             let all = part.select(&[]).map_err(damaged)?;
             sources.push(Source::new(part.clone(), all, i64::MIN, i64::MAX).map_err(damaged)?);
         }
-        let mut writer = PartWriter::create(&self.disk, name)?;
+        let min = parts.iter().map(|part| part.summary.min).min().unwrap_or_default();
+        let max = parts.iter().map(|part| part.summary.max).max().unwrap_or_default();
+        let window_ms = if max.saturating_sub(min) > LONG_WINDOW_MS { LONG_WINDOW_MS } else { WINDOW_MS };
+        let mut writer = PartWriter::create(&self.disk, name, window_ms)?;
         while let Some((labels, points)) = merge_next(&mut sources).map_err(damaged)? {
             writer.add(&labels, points)?;
         }
@@ -49,8 +58,8 @@ impl Tsdb {
 }
 
 /// The first run of at least two parts that lie within one range, smallest ranges first. The range must be past: a later
-/// part begins after it.
-fn plan(parts: &[Arc<Part>], ranges: &[i64], bad: impl Fn(&Part) -> bool) -> Option<(usize, usize)> {
+/// part begins after it; or `newest_too`.
+fn plan(parts: &[Arc<Part>], ranges: &[i64], newest_too: bool, bad: impl Fn(&Part) -> bool) -> Option<(usize, usize)> {
     for range in ranges {
         let window = |part: &Part| {
             let first = part.summary.min.div_euclid(*range);
@@ -61,7 +70,9 @@ fn plan(parts: &[Arc<Part>], ranges: &[i64], bad: impl Fn(&Part) -> bool) -> Opt
         while place < parts.len() {
             let own = window(&parts[place]);
             let length = match own {
-                Some(own) if own < newest => parts[place..].iter().take_while(|part| window(part) == Some(own)).count(),
+                Some(own) if own < newest || newest_too => {
+                    parts[place..].iter().take_while(|part| window(part) == Some(own)).count()
+                }
                 _ => 1,
             };
             if length > 1 {

@@ -3,8 +3,9 @@
 //! Series of one target are scraped together and mostly have the same times: equal columns of times come out as one.
 
 use crate::{
+    disk_format::Unreadable,
     head::{Points, Raw},
-    part::Part,
+    part::{ClockCache, Part},
     writer::GROUP,
 };
 use model::Labels;
@@ -24,8 +25,12 @@ pub(crate) struct Pending {
     pub(crate) series: Vec<Entry>,
     /// The closed range of times.
     pub(crate) range: (i64, i64),
-    /// What the head has before this is in parts.
-    pub(crate) head_min: i64,
+    /// What the head has in order before this is in parts.
+    pub(crate) floor: i64,
+}
+
+fn lost(file: Unreadable) -> ReadError {
+    ReadError::Damaged(format!("{} is damaged; what is in the log of it is read at the next start", file.0))
 }
 
 impl Share for Pending {
@@ -34,9 +39,10 @@ impl Share for Pending {
         all.resize_with(self.series.len(), Points::default);
         let (min, max) = self.range;
         for (part, stored) in &self.stored {
+            let mut clocks = ClockCache::new();
             for group in stored.chunk_by(|(_, a), (_, b)| a / GROUP as u32 == b / GROUP as u32) {
                 let ids: Vec<u32> = group.iter().map(|(_, series)| *series).collect();
-                for ((entry, _), points) in group.iter().zip(part.points(&ids, min, max)?) {
+                for ((entry, _), points) in group.iter().zip(part.points(&ids, min, max, &mut clocks)?) {
                     all[*entry].append(points);
                 }
             }
@@ -45,7 +51,7 @@ impl Share for Pending {
         let mut known: Option<Arc<[i64]>> = None;
         for (entry, mut points) in self.series.into_iter().zip(all) {
             if let Some(raw) = entry.head {
-                points.append(raw.points(self.head_min, max));
+                points.append(raw.points(min, max, self.floor).map_err(lost)?);
             }
             if points.is_empty() {
                 continue;

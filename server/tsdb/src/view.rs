@@ -3,9 +3,8 @@
 use crate::share::{Entry, Pending};
 use crate::{
     db::Tsdb,
-    head::{Points, Raw},
-    index,
-    part::Part,
+    head::{Head, Points, Raw},
+    part::{ClockCache, Part},
     writer::GROUP,
 };
 use model::{Labels, Matcher};
@@ -24,7 +23,7 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// The parts that overlap the range, and what `read` takes from the head at the same moment.
-    fn moment<T>(&self, read: impl FnOnce(&crate::head::Head) -> T) -> (Vec<Arc<Part>>, T) {
+    fn moment<T>(&self, read: impl FnOnce(&Head) -> T) -> (Vec<Arc<Part>>, T) {
         // Parts first, as whoever moves samples from the head to a part.
         let parts = self.db.parts.read();
         let head = self.db.head.read();
@@ -32,15 +31,21 @@ impl View<'_> {
         (parts.iter().filter(overlaps).cloned().collect(), read(&head))
     }
 
-    fn head_overlaps(&self, head: &crate::head::Head) -> bool {
-        head.max_time.is_some_and(|max| max >= self.min) && head.min_time.is_some_and(|min| min <= self.max)
+    fn head_overlaps(&self, head: &Head) -> bool {
+        let overlaps = |(min, max): (i64, i64)| max >= self.min && min <= self.max;
+        head.min_time.zip(head.max_time).is_some_and(overlaps) || head.late_range.is_some_and(overlaps)
+    }
+
+    /// The slots of the head that match, if any of it is in the range.
+    fn slots(&self, head: &Head, matchers: &[Matcher]) -> roaring::RoaringBitmap {
+        if self.head_overlaps(head) { head.select(matchers) } else { roaring::RoaringBitmap::new() }
     }
 
     /// Calls `visit` with the labels of everything that matches.
     fn each_labels(&self, matchers: &[Matcher], mut visit: impl FnMut(&Labels)) -> Result<(), ReadError> {
         let (parts, head) = self.moment(|head| {
-            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
-            ids.iter().filter_map(|id| head.series.get(id)).map(|series| series.labels.clone()).collect::<Vec<_>>()
+            let mut builder = model::Builder::default();
+            self.slots(head, matchers).iter().map(|slot| head.labels(slot, &mut builder)).collect::<Vec<_>>()
         });
         head.iter().for_each(&mut visit);
         for part in parts {
@@ -55,8 +60,9 @@ impl View<'_> {
 impl Querier for View<'_> {
     fn select(&self, matchers: &[Matcher]) -> Result<Box<dyn SeriesSet + '_>, ReadError> {
         let (parts, (mut head, floor)) = self.moment(|head| {
-            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
-            let raws: Vec<Raw> = ids.iter().filter_map(|id| head.series.get(id)).map(|one| one.raw()).collect();
+            let (slots, shared, mut builder) = (self.slots(head, matchers), head.shared(), model::Builder::default());
+            let mut raws = Vec::with_capacity(slots.len() as usize);
+            raws.extend(slots.iter().map(|slot| head.raw(slot, &shared, &mut builder)));
             (raws, head.floor)
         });
         head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
@@ -65,8 +71,7 @@ impl Querier for View<'_> {
             let ids = part.select(matchers)?;
             sources.push(Source::new(part, ids, self.min, self.max)?);
         }
-        let head_min = self.min.max(floor);
-        Ok(Box::new(Merged { sources, head: head.into(), head_min, max: self.max }))
+        Ok(Box::new(Merged { sources, head: head.into(), floor, min: self.min, max: self.max }))
     }
 
     fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, ReadError> {
@@ -117,6 +122,7 @@ pub(crate) struct Source {
     part: Arc<Part>,
     ids: VecDeque<u32>,
     ready: VecDeque<Points>,
+    clocks: ClockCache,
     next: Option<Labels>,
     /// Texts of labels met, by their number in the part: series have most of them in common.
     texts: HashMap<u32, Box<str>>,
@@ -126,8 +132,8 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(part: Arc<Part>, ids: Vec<u32>, min: i64, max: i64) -> Result<Self, ReadError> {
-        let (ids, ready, texts) = (ids.into(), VecDeque::new(), HashMap::new());
-        let mut source = Self { part, ids, ready, next: None, texts, min, max };
+        let (ids, ready, texts, clocks) = (ids.into(), VecDeque::new(), HashMap::new(), ClockCache::new());
+        let mut source = Self { part, ids, ready, clocks, next: None, texts, min, max };
         source.look()?;
         Ok(source)
     }
@@ -161,7 +167,7 @@ impl Source {
             let group = self.ids.front().map(|series| series / GROUP as u32);
             let same: Vec<u32> =
                 self.ids.iter().copied().take_while(|series| Some(series / GROUP as u32) == group).collect();
-            self.ready = self.part.points(&same, self.min, self.max)?.into();
+            self.ready = self.part.points(&same, self.min, self.max, &mut self.clocks)?.into();
         }
         self.ids.pop_front();
         self.look()?;
@@ -182,7 +188,8 @@ pub(crate) fn merge_next(sources: &mut [Source]) -> Result<Option<(Labels, Point
 struct Merged {
     sources: Vec<Source>,
     head: VecDeque<Raw>,
-    head_min: i64,
+    floor: i64,
+    min: i64,
     max: i64,
 }
 
@@ -221,12 +228,11 @@ impl SeriesSet for Merged {
     }
 
     fn next_share(&mut self, series_max: usize) -> Result<Option<Box<dyn Share>>, ReadError> {
-        let range = self.sources.first().map_or(self.head_min, |source| source.min);
         let mut share = Pending {
             stored: self.sources.iter().map(|source| (Arc::clone(&source.part), Vec::new())).collect(),
             series: Vec::new(),
-            range: (range, self.max),
-            head_min: self.head_min,
+            range: (self.min, self.max),
+            floor: self.floor,
         };
         // A group is decoded as a whole: a share better ends where one ends.
         let split = |sources: &[Source]| sources.iter().any(|source| !source.at_group());

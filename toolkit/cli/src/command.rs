@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::{self, Written};
+use crate::duration::parse_signed;
 use crate::flag::{Flag, Kind, Value};
 use crate::text::quote;
 use crate::{help, version_text};
@@ -53,11 +56,13 @@ impl Outcome {
 }
 
 /// A program and its flags.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Command {
     pub(crate) program: String,
     pub(crate) help: String,
     pub(crate) flags: Vec<Flag>,
+    /// The flag that names a file of flags.
+    pub(crate) config: Option<String>,
 }
 
 impl Command {
@@ -70,7 +75,7 @@ impl Command {
             Flag::boolean("help-man", false, about).hidden(),
             Flag::boolean("version", false, "Show the version of this program."),
         ];
-        Command { program: program.into(), help: help.into(), flags }
+        Command { program: program.into(), help: help.into(), flags, config: None }
     }
 
     /// Adds a flag. Two of one name are a mistake in the program, and panic.
@@ -83,12 +88,22 @@ impl Command {
 
     /// Adds the flags of every program that listens.
     pub fn web_flags(self, default_listen: &str) -> Command {
-        let listen = "Address to listen on, such as :9100, 127.0.0.1:9100 or [::1]:9100; may be given more than once.";
+        let listen = "Address to listen on, such as :9100, [::1]:9100, unix:/path or vsock://:9100; may be given more than \
+                      once.";
         let systemd = "Use the sockets that systemd opened (socket activation) and no address.";
         let config = "File that sets up TLS and passwords for the pages served here.";
         self.flag(Flag::list("web.listen-address", &[default_listen], listen))
             .flag(Flag::boolean("web.systemd-socket", false, systemd))
             .flag(Flag::string("web.config.file", "", config))
+    }
+
+    /// Adds a flag that names a YAML file of flags, which hold where the command line does not give them; see
+    /// [`Parsed::again`]. Ours: upstream's programs have none.
+    pub fn config_flag(mut self, name: &str) -> Command {
+        let help = "YAML file of these flags by their names, nested or with dots; the command line wins over it. It is \
+                    read again on SIGHUP.";
+        self.config = Some(name.to_owned());
+        self.flag(Flag::string(name, "", help))
     }
 
     /// Adds the flags of every program that logs.
@@ -106,6 +121,11 @@ impl Command {
     /// Name of the program.
     pub fn program(&self) -> &str {
         &self.program
+    }
+
+    /// All flags in the order of the help, for references.
+    pub fn flags(&self) -> impl Iterator<Item = &Flag> {
+        self.flags.iter()
     }
 
     /// What `--help` prints.
@@ -130,7 +150,7 @@ impl Command {
         }
         let parsed = match broken {
             Some(error) => Err(error),
-            None => self.values(given, env),
+            None => self.layered(given, env),
         };
         match parsed {
             Ok(parsed) => Outcome::Run(parsed),
@@ -210,29 +230,75 @@ impl Command {
         }
     }
 
-    fn values(&self, given: Vec<(usize, String)>, env: &dyn Fn(&str) -> Option<String>) -> Result<Parsed, String> {
+    /// The command line over its file, and the way to read the file again.
+    fn layered(&self, given: Vec<(usize, String)>, env: &dyn Fn(&str) -> Option<String>) -> Result<Parsed, String> {
+        let variables = self.flags.iter().filter_map(|flag| flag.env.as_deref());
+        let env = variables.filter_map(|name| Some((name.to_owned(), env(name)?))).collect();
+        let mut origin = Origin { command: self.clone(), given, env, path: String::new() };
+        if let Some(name) = &self.config {
+            let first = self.values(&origin, BTreeMap::new())?;
+            first.str(name).clone_into(&mut origin.path);
+        }
+        origin.read()
+    }
+
+    /// Where a flag is given twice, the command line wins over the file, and that over the environment.
+    fn values(&self, origin: &Origin, mut file: BTreeMap<usize, Written>) -> Result<Parsed, String> {
         let mut texts: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-        for (index, text) in given {
-            let flag = &self.flags[index];
-            let all = texts.entry(index).or_default();
+        for (index, text) in &origin.given {
+            let flag = &self.flags[*index];
+            let all = texts.entry(*index).or_default();
             if !all.is_empty() && flag.kind != Kind::List {
                 return Err(format!("flag '{}' cannot be repeated", flag.name));
             }
-            all.push(text);
+            all.push(text.clone());
         }
-        let mut parsed = Parsed { values: Vec::new(), index: BTreeMap::new() };
+        let mut parsed = Parsed { values: Vec::new(), index: BTreeMap::new(), origin: None };
         for (index, flag) in self.flags.iter().enumerate() {
             let from_env = || {
-                let text = env(flag.env.as_deref()?).filter(|text| !text.is_empty())?;
-                Some(if flag.kind == Kind::List { text.lines().map(str::to_owned).collect() } else { vec![text] })
+                let text = origin.env.get(flag.env.as_deref()?).filter(|text| !text.is_empty())?;
+                Some(if flag.kind == Kind::List {
+                    text.lines().map(str::to_owned).collect()
+                } else {
+                    vec![text.clone()]
+                })
             };
-            let (given, all) = match texts.remove(&index) {
-                Some(all) => (true, all),
-                None => (false, from_env().unwrap_or_else(|| flag.defaults.clone().unwrap_or_default())),
+            let (given, value) = match (texts.remove(&index), file.remove(&index)) {
+                (Some(all), _) => (true, flag.value_of(&all)?),
+                (None, Some(written)) => {
+                    let value = flag.value_of(&written.texts);
+                    (true, value.map_err(|error| format!("{}: {}: {error}", written.place, flag.name))?)
+                }
+                (None, None) => {
+                    let all = from_env().unwrap_or_else(|| flag.defaults.clone().unwrap_or_default());
+                    (false, flag.value_of(&all)?)
+                }
             };
             parsed.index.insert(flag.name.clone(), parsed.values.len());
-            parsed.values.push(Entry { name: flag.name.clone(), value: flag.value_of(&all)?, given });
+            parsed.values.push(Entry { name: flag.name.clone(), value, given });
         }
+        Ok(parsed)
+    }
+}
+
+/// What values were made from, kept to read the file again.
+#[derive(Clone, Debug, PartialEq)]
+struct Origin {
+    command: Command,
+    given: Vec<(usize, String)>,
+    env: BTreeMap<String, String>,
+    /// The file; empty is none.
+    path: String,
+}
+
+impl Origin {
+    fn read(self) -> Result<Parsed, String> {
+        let file = match self.path.as_str() {
+            "" => BTreeMap::new(),
+            path => config::read(path, &self.command)?,
+        };
+        let mut parsed = self.command.values(&self, file)?;
+        parsed.origin = Some(Arc::new(self));
         Ok(parsed)
     }
 }
@@ -350,6 +416,7 @@ struct Entry {
 pub struct Parsed {
     values: Vec<Entry>,
     index: BTreeMap<String, usize>,
+    origin: Option<Arc<Origin>>,
 }
 
 impl Parsed {
@@ -384,6 +451,14 @@ impl Parsed {
         }
     }
 
+    /// Whether a duration was given as one below zero, which [`Parsed::duration`] shows as zero.
+    pub fn is_negative(&self, name: &str) -> bool {
+        match &self.entry(name).value {
+            Value::Duration(_, text) => parse_signed(text).is_ok_and(|(negative, _)| negative),
+            _ => panic!("flag {name} is no duration"),
+        }
+    }
+
     /// A whole number.
     pub fn int(&self, name: &str) -> i64 {
         match &self.entry(name).value {
@@ -403,6 +478,23 @@ impl Parsed {
     /// Whether the flag stood on the command line.
     pub fn given(&self, name: &str) -> bool {
         self.entry(name).given
+    }
+
+    /// The same command line over its file as that is now; without a file the same once more. Blocks on the file.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and where in it.
+    pub fn again(&self) -> Result<Parsed, String> {
+        match &self.origin {
+            Some(origin) => Origin::clone(origin).read(),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// The names of the flags whose values differ in another reading of the same command.
+    pub fn differing<'a>(&'a self, other: &'a Parsed) -> impl Iterator<Item = &'a str> {
+        let pairs = self.values.iter().zip(&other.values);
+        pairs.filter(|(one, two)| (&one.value, one.given) != (&two.value, two.given)).map(|(one, _)| one.name.as_str())
     }
 
     /// All flags in the order of their definition, with their values as text; the help flags are left out.

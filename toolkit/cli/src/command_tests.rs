@@ -59,6 +59,14 @@ fn both_forms_and_lists_and_short_flags() {
     assert!(all.contains(&("dir", "a,b,c".to_owned())) && !all.iter().any(|(name, _)| *name == "help"));
 }
 
+/// Kingpin reads what Go reads; what a program does with less than no time is its own.
+#[test]
+fn durations_below_zero_count_as_none() {
+    let parsed = run(&["--wait=-5s"]);
+    assert_eq!((parsed.duration("wait"), parsed.is_negative("wait")), (Duration::ZERO, true));
+    assert!(!run(&["--wait=-0s"]).is_negative("wait") && !run(&[]).is_negative("keep"));
+}
+
 #[test]
 fn booleans_and_their_inversion() {
     assert!(!run(&["--no-collector.arp"]).bool("collector.arp"));

@@ -4,9 +4,17 @@ use std::time::Duration;
 
 use crate::text::quote;
 
-/// Parses Go's spelling of a duration; the error reads as Go's does. Negative durations are refused, since no flag
+/// Parses Go's spelling of a duration; the error reads as Go's does. Negative durations are refused, for where nothing
 /// has a use for one.
 pub fn parse_go(text: &str) -> Result<Duration, String> {
+    match parse_signed(text)? {
+        (true, _) => Err(format!("duration {} is negative: use a positive one", quote(text))),
+        (false, span) => Ok(span),
+    }
+}
+
+/// Whether a duration in Go's spelling is below zero, and how long it is.
+pub(crate) fn parse_signed(text: &str) -> Result<(bool, Duration), String> {
     let invalid = || format!("time: invalid duration {}", quote(text));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -14,7 +22,7 @@ pub fn parse_go(text: &str) -> Result<Duration, String> {
         _ => (false, text),
     };
     if rest == "0" {
-        return Ok(Duration::ZERO);
+        return Ok((false, Duration::ZERO));
     }
     if rest.is_empty() {
         return Err(invalid());
@@ -39,10 +47,7 @@ pub fn parse_go(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).filter(|sum| i64::try_from(*sum).is_ok()).ok_or_else(invalid)?;
         rest = tail;
     }
-    if negative && total > 0 {
-        return Err(format!("duration {} is negative: use a positive one", quote(text)));
-    }
-    Ok(Duration::from_nanos(total))
+    Ok((negative && total > 0, Duration::from_nanos(total)))
 }
 
 fn nanos(unit: &str) -> Option<u64> {
@@ -107,5 +112,7 @@ mod tests {
             assert_eq!(parse_go(text), Err(error.to_owned()), "{text}");
         }
         assert!(parse_go("-1s").is_err());
+        assert_eq!(parse_signed("-1m30s"), Ok((true, Duration::from_secs(90))));
+        assert_eq!(parse_signed("-0s"), Ok((false, Duration::ZERO)));
     }
 }

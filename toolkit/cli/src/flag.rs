@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::duration::parse_go;
+use crate::duration::parse_signed;
 use crate::text::quote;
 
 /// What a flag takes.
@@ -39,7 +39,7 @@ impl Value {
 }
 
 /// A flag of a [`Command`](crate::Command).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Flag {
     pub(crate) name: String,
     pub(crate) kind: Kind,
@@ -76,7 +76,8 @@ impl Flag {
         Flag::new(name, Kind::Boolean, vec![default.to_string()], help)
     }
 
-    /// Takes a duration in Go's spelling: `1m30s`, `1.5h`.
+    /// Takes a duration in Go's spelling: `1m30s`, `1.5h`. One below zero is accepted, as upstream's parser does, and
+    /// counts as zero; [`Parsed::is_negative`](crate::Parsed::is_negative) tells it.
     pub fn duration_go(name: impl Into<String>, default: &str, help: impl Into<String>) -> Flag {
         Flag::new(name, Kind::DurationGo, vec![default.to_owned()], help)
     }
@@ -177,7 +178,10 @@ impl Flag {
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => Value::Boolean(false),
                 _ => return Err(format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text))),
             },
-            Kind::DurationGo => Value::Duration(parse_go(text)?, text.to_owned()),
+            Kind::DurationGo => match parse_signed(text)? {
+                (true, _) => Value::Duration(Duration::ZERO, text.to_owned()),
+                (false, span) => Value::Duration(span, text.to_owned()),
+            },
             Kind::DurationProm => {
                 let span = model::Duration::parse(text).map_err(|error| error.to_string())?;
                 Value::Duration(Duration::from_millis(span.as_millis()), text.to_owned())

@@ -1,6 +1,7 @@
 //! Command lines, version texts and log lines as upstream prints them.
 
 mod command;
+mod config;
 mod duration;
 mod flag;
 mod help;

@@ -16,6 +16,11 @@ pub mod scrape;
 mod text;
 mod write;
 
+/// The protobuf wire format, for other messages than the exposition's.
+pub mod wire {
+    pub use crate::proto::{Field, Fields, WireError, zigzag};
+}
+
 pub use escape::{Escaping, escape_label_name, escape_name, unescape_name};
 pub use families::{Family, Histogram, Metric, MetricValue};
 pub use float::{write_float, write_openmetrics_float};

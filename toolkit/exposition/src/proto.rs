@@ -7,23 +7,33 @@ use model::{Exemplar, FloatHistogram, Labels, MetricType, Span, Timestamp};
 
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WireError {
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are the numbers in the texts")]
+pub enum WireError {
+    /// A length that exceeds what is there.
     #[error("unexpected EOF: a message or field is longer than the body")]
     Short,
+    /// A number of more than 64 bits.
     #[error("a varint is longer than ten bytes")]
     Varint,
+    /// A group, or a kind of field that there is none of.
     #[error("illegal wire type {0}")]
     WireType(u8),
+    /// Zero, or beyond the range of field numbers.
     #[error("illegal field number")]
     Number,
+    /// A text of other bytes.
     #[error("a text is not UTF-8")]
     Utf8,
+    /// Spans and buckets of a native histogram that do not fit together.
     #[error(
         "{what}: spans need {spans} buckets, have {buckets} buckets: histogram spans specify different number of buckets than provided"
     )]
     Spans { what: &'static str, spans: u64, buckets: usize },
+    /// Fewer than no observations in a bucket.
     #[error("{0}: histogram has a bucket whose observation count is negative")]
     NegativeBucket(&'static str),
+    /// A type of metric that there is none of.
     #[error("unknown metric type {0}")]
     Type(u64),
 }
@@ -32,46 +42,66 @@ type Wire<T> = Result<T, WireError>;
 
 /// One field's payload.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Field<'a> {
+pub enum Field<'a> {
+    /// Wire type 0.
     Varint(u64),
+    /// Wire type 1, little endian.
     Fixed64(u64),
+    /// Wire type 5, which nothing here uses.
     Fixed32,
+    /// Wire type 2: a message, a text, or packed numbers.
     Bytes(&'a [u8]),
 }
 
 impl<'a> Field<'a> {
     /// The payload of a message or text; other wire types count as absent, as unknown fields do.
-    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
+    pub fn bytes(self) -> Option<&'a [u8]> {
         if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
-    fn text(self) -> Wire<&'a str> {
+    /// A text; "" when absent.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn text(self) -> Wire<&'a str> {
         std::str::from_utf8(self.bytes().unwrap_or_default()).map_err(|_| WireError::Utf8)
     }
 
-    fn varint(self) -> u64 {
+    /// An integer; 0 when absent.
+    pub fn varint(self) -> u64 {
         if let Self::Varint(value) = self { value } else { 0 }
     }
 
-    fn double(self) -> f64 {
+    /// A double; 0 when absent.
+    pub fn double(self) -> f64 {
         if let Self::Fixed64(bits) = self { f64::from_bits(bits) } else { 0.0 }
     }
 
-    fn zigzag(self) -> i64 {
+    /// An integer of the kinds sint32 and sint64; 0 when absent.
+    pub fn zigzag(self) -> i64 {
         zigzag(self.varint())
     }
 }
 
-fn zigzag(value: u64) -> i64 {
+/// The signed number behind one of the kinds sint32 and sint64.
+pub fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Fields in the order of the wire.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+pub struct Fields<'a>(
+    /// What is left of the message.
+    pub &'a [u8],
+);
 
 impl<'a> Fields<'a> {
-    pub(crate) fn next(&mut self) -> Wire<Option<(u64, Field<'a>)>> {
+    /// The next field, or `None` at the end. O(1).
+    ///
+    /// # Errors
+    /// [`WireError`]; the rest is not worth reading then.
+    #[allow(clippy::should_implement_trait, reason = "a fallible step")]
+    pub fn next(&mut self) -> Wire<Option<(u64, Field<'a>)>> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -93,7 +123,11 @@ impl<'a> Fields<'a> {
         Ok(Some((number, field)))
     }
 
-    pub(crate) fn varint(&mut self) -> Wire<u64> {
+    /// A bare number, as packed fields and length prefixes are.
+    ///
+    /// # Errors
+    /// When the bytes end within it or it is too long.
+    pub fn varint(&mut self) -> Wire<u64> {
         let mut value = 0u64;
         for (i, byte) in self.0.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i).min(63);
@@ -105,14 +139,21 @@ impl<'a> Fields<'a> {
         Err(if self.0.len() < 10 { WireError::Short } else { WireError::Varint })
     }
 
-    fn fixed64(&mut self) -> Wire<u64> {
+    /// A bare number of eight bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn fixed64(&mut self) -> Wire<u64> {
         let (bytes, rest) = self.0.split_first_chunk::<8>().ok_or(WireError::Short)?;
         self.0 = rest;
         Ok(u64::from_le_bytes(*bytes))
     }
 
     /// A length and as many bytes.
-    pub(crate) fn delimited(&mut self) -> Wire<&'a [u8]> {
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn delimited(&mut self) -> Wire<&'a [u8]> {
         let length = usize::try_from(self.varint()?).map_err(|_| WireError::Short)?;
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(WireError::Short)?;
         self.0 = rest;

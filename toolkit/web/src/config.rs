@@ -1,9 +1,12 @@
-//! The web configuration file: TLS, headers, users, rate limit.
+//! The web configuration file: TLS, headers, users, rate limit, and our own section about Kubernetes.
 //!
 //! Keys, defaults and the texts of refusals are those of the Prometheus exporter toolkit. Some mistakes upstream finds
 //! only at the start and lives with later (a hash or a header that is wrong): so it is here, see `WebConfig::mistakes`.
 
-use crate::names::{AuthType, Cipher, Curve, Version};
+use crate::{
+    kubernetes,
+    names::{AuthType, Cipher, Curve, Version},
+};
 use axum::http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use std::{
@@ -101,6 +104,9 @@ pub enum ConfigError {
         /// Why.
         reason: String,
     },
+    /// Our own section.
+    #[error("kubernetes_auth: {0}")]
+    Kubernetes(String),
     /// TLS was on at the start and is gone from the file.
     #[error("the file sets up no TLS any more; restart to serve without")]
     TlsGone,
@@ -187,6 +193,7 @@ pub(crate) struct WebConfig {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) users: Users,
     pub(crate) rate_limit: RateLimit,
+    pub(crate) kubernetes: Option<Arc<kubernetes::Settings>>,
     /// Headers and users that are wrong and left out: they stop a start, and are only logged later on.
     pub(crate) mistakes: Vec<Arc<ConfigError>>,
 }
@@ -201,12 +208,15 @@ impl WebConfig {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut mistakes = Vec::new();
         let http = file.http_server_config.unwrap_or_default();
+        let env = |name: &str| std::env::var(name).ok();
+        let kubernetes = file.kubernetes_auth.map(|file| kubernetes::Settings::new(file, folder, &env)).transpose()?;
         Ok(Self {
             tls: tls(file.tls_server_config.unwrap_or_default(), folder)?,
             http2: http.http2.unwrap_or(true),
             headers: headers(http.headers.unwrap_or_default(), &mut mistakes),
             users: users(file.basic_auth_users.unwrap_or_default(), &mut mistakes),
             rate_limit: rate_limit(file.rate_limit.unwrap_or_default()).map_err(syntax)?,
+            kubernetes: kubernetes.map(Arc::new),
             mistakes: mistakes.into_iter().map(Arc::new).collect(),
         })
     }
@@ -226,6 +236,8 @@ struct File {
     http_server_config: Option<HttpFile>,
     basic_auth_users: Option<BTreeMap<String, String>>,
     rate_limit: Option<RateFile>,
+    /// Ours.
+    kubernetes_auth: Option<kubernetes::File>,
 }
 
 #[derive(Debug, Default, Deserialize)]

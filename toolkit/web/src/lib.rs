@@ -9,6 +9,7 @@ mod curves;
 #[cfg(test)]
 mod gate_tests;
 mod handshake;
+mod kubernetes;
 mod listen;
 mod live;
 mod meters;

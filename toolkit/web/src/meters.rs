@@ -52,6 +52,12 @@ reasons! {
         NoPassword = "no_password",
         WrongPassword = "wrong_password",
         Busy = "password_checks_busy",
+        NoToken = "no_token",
+        WrongToken = "wrong_token",
+        Forbidden = "forbidden",
+        Hidden = "path_not_allowed",
+        Review = "review_failed",
+        ReviewsBusy = "reviews_busy",
         BodySize = "body_size",
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     handshake,
+    kubernetes::Kubernetes,
     listen::{Limits, Options},
     live::{Live, WebFile},
     meters::{Meters, Open},
@@ -72,7 +73,10 @@ impl Server {
             let passwords =
                 Passwords::new(&tasks).ok_or_else(|| io::Error::other("the system has no random numbers"))?;
             tls = has_tls.then(|| live.clone());
-            gate = Some(Gate { live, bucket: Bucket::new(limit, &clock), passwords: Arc::new(passwords) });
+            let kubernetes = Kubernetes::new(&clock, &tasks, registry)
+                .ok_or_else(|| io::Error::other("the system has no random numbers"))?;
+            let (bucket, passwords) = (Bucket::new(limit, &clock), Arc::new(passwords));
+            gate = Some(Gate { live, bucket, passwords, kubernetes });
         }
         let site = Arc::new(Site::new(router, gate, limits, &clock, &meters));
         // The limit of the semaphore's bulk operations.

@@ -2,6 +2,7 @@
 
 use crate::{
     config::WebConfig,
+    kubernetes::{Kubernetes, Refusal},
     listen::Limits,
     live::Live,
     meters::{Meters, Refused},
@@ -35,6 +36,7 @@ pub(crate) struct Gate {
     pub(crate) live: Arc<Live>,
     pub(crate) bucket: Option<Bucket>,
     pub(crate) passwords: Arc<Passwords>,
+    pub(crate) kubernetes: Kubernetes,
 }
 
 impl Site {
@@ -64,15 +66,9 @@ impl Site {
         if gate.bucket.as_ref().is_some_and(|bucket| !bucket.take()) {
             return self.refuse(Refused::RateLimit, StatusCode::TOO_MANY_REQUESTS);
         }
-        let mut response = match self.verdict(gate, &config, &request).await {
-            Verdict::Right => self.admit(request).await,
-            Verdict::Missing => self.unauthorized(Refused::NoPassword),
-            Verdict::Wrong => self.unauthorized(Refused::WrongPassword),
-            Verdict::Busy => {
-                let mut response = self.refuse(Refused::Busy, StatusCode::SERVICE_UNAVAILABLE);
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                response
-            }
+        let mut response = match self.refusal(gate, &config, &request).await {
+            None => self.admit(request).await,
+            Some(refusal) => refusal,
         };
         for (name, value) in &config.headers {
             // The handler knows better.
@@ -81,16 +77,54 @@ impl Site {
         response
     }
 
-    async fn verdict(&self, gate: &Gate, config: &WebConfig, request: &Request<Incoming>) -> Verdict {
-        if config.users.hashes.is_empty() {
-            return Verdict::Right;
+    /// The answer to those who may not pass. Where there are users and a cluster, who comes with a password is a user.
+    async fn refusal(&self, gate: &Gate, config: &WebConfig, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let with_users = !config.users.hashes.is_empty();
+        match &config.kubernetes {
+            Some(settings) if !with_users || !is_basic(request) => {
+                let (method, path) = (request.method(), request.uri().path());
+                let checked = gate.kubernetes.check(settings, method, path, request.headers()).await;
+                checked.err().map(|refusal| self.kubernetes_refusal(refusal, with_users))
+            }
+            _ if with_users => self.password_refusal(gate.passwords.check(&config.users, request.headers()).await),
+            _ => None,
         }
-        gate.passwords.check(&config.users, request.headers()).await
     }
 
-    fn unauthorized(&self, reason: Refused) -> Response<Body> {
+    fn password_refusal(&self, verdict: Verdict) -> Option<Response<Body>> {
+        match verdict {
+            Verdict::Right => None,
+            Verdict::Missing => Some(self.unauthorized(Refused::NoPassword, &["Basic"])),
+            Verdict::Wrong => Some(self.unauthorized(Refused::WrongPassword, &["Basic"])),
+            Verdict::Busy => Some(self.later(Refused::Busy)),
+        }
+    }
+
+    fn kubernetes_refusal(&self, refusal: Refusal, with_users: bool) -> Response<Body> {
+        let challenges: &[&'static str] = if with_users { &["Bearer", "Basic"] } else { &["Bearer"] };
+        match refusal {
+            Refusal::Unauthorized(reason) => self.unauthorized(reason, challenges),
+            Refusal::Forbidden(text) => {
+                let mut response = self.refuse(Refused::Forbidden, StatusCode::FORBIDDEN);
+                *response.body_mut() = Body::from(format!("{text}\n"));
+                response
+            }
+            Refusal::Hidden => self.refuse(Refused::Hidden, StatusCode::NOT_FOUND),
+            Refusal::Unknown(reason) => self.later(reason),
+        }
+    }
+
+    fn unauthorized(&self, reason: Refused, challenges: &[&'static str]) -> Response<Body> {
         let mut response = self.refuse(reason, StatusCode::UNAUTHORIZED);
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+        for challenge in challenges {
+            response.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+
+    fn later(&self, reason: Refused) -> Response<Body> {
+        let mut response = self.refuse(reason, StatusCode::SERVICE_UNAVAILABLE);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         response
     }
 
@@ -130,6 +164,12 @@ impl Site {
             }
         }
     }
+}
+
+/// Whether a request comes with a password.
+fn is_basic(request: &Request<Incoming>) -> bool {
+    let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    given.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
 }
 
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
