@@ -317,6 +317,7 @@ impl Engine {
             held: 0,
             bytes: 0,
             stored: 0,
+            aggregations: HashMap::new(),
             shared: HashMap::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! The engine from text to answer.
 
 use super::*;
+use crate::PlanNode;
 use model::{Labels, Sample};
 use storage::{Limits, Memory};
 
@@ -240,4 +241,23 @@ fn names_taken_away_may_make_series_one() {
         let error = ask(text).expect_err(text).to_string();
         assert_eq!(error, "vector cannot contain metrics with the same labelset", "{text}");
     }
+}
+
+#[test]
+fn an_aggregation_that_comes_again_is_evaluated_once() {
+    let (start, end) = (Timestamp(540_000), Timestamp(600_000));
+    let ask = |text| report(&Request { explain: true, per_step: true, ..Request::range(text, start, end, 30_000) });
+    // The same, written so that nothing is equal.
+    let (again, apart) = (ask("sum(x) / (sum(x) + sum(y))"), ask("sum(x) / (sum(x{a=~\".+\"}) + sum(y))"));
+    assert_eq!(again.answer, apart.answer);
+    assert_eq!(again.stats.per_step, apart.stats.per_step);
+    let selectors = |plan: Option<PlanNode>| {
+        let plan = plan.expect("a plan");
+        let right = &plan.operands[1].operands[0];
+        (plan.operands[0].operands[0].series, right.operands[0].series)
+    };
+    assert_eq!((selectors(again.plan), selectors(apart.plan)), ((2, 0), (2, 2)));
+    // What is to be said is said where it stands last.
+    let infos = ask("sum(rate(x[1m])) + sum(rate(x[1m]))").answer.infos;
+    assert!(infos.len() == 1 && infos[0].ends_with("(1:29)"), "{infos:?}");
 }

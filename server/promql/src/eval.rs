@@ -7,7 +7,7 @@ use crate::{
     expr::{Expr, Node},
     functions::{CallSite, Kernel},
     notes::Notes,
-    plan::Context,
+    plan::{Context, aggregation},
     report::{Profile, Spent},
     select::{Key, Shared},
     table::{Done, Grid, Row, Table, merged, nameless},
@@ -70,6 +70,8 @@ pub(crate) struct Run<'a> {
     pub(crate) bytes: usize,
     /// Bytes of the columns read, which stay until the end.
     pub(crate) stored: usize,
+    /// Aggregations that come again, with what they saw: by text and steps.
+    pub(crate) aggregations: HashMap<(String, Grid), (Vec<Row>, Seen)>,
     /// Columns of selectors that come again.
     pub(crate) shared: HashMap<Key, Shared>,
 }
@@ -107,6 +109,12 @@ impl Run<'_> {
     fn in_memory(&self) -> Done<()> {
         let limit = self.budget.bytes_max;
         if self.stored.saturating_add(self.bytes) > limit { Err(QueryError::TooMuchMemory(limit)) } else { Ok(()) }
+    }
+
+    /// Counts bytes of rows in work, until [`Run::replaced`] counts the rows that are made.
+    pub(crate) fn claim(&mut self, bytes: usize) -> Done<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.in_memory()
     }
 
     pub(crate) fn hold_row(&mut self, row: &Row) -> Done<()> {
@@ -196,9 +204,7 @@ impl Run<'_> {
             },
             // Reached for a pinned chain on its one step.
             Node::Binary { .. } => self.eval(expr),
-            Node::Aggregate { op, param, body, without, labels } => {
-                self.aggregated(*op, param.as_deref(), body, *without, labels).map(Table::Rows)
-            }
+            Node::Aggregate { .. } => self.aggregated_once(expr).map(Table::Rows),
             Node::Call { function, args } => {
                 let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
                 match function.kernel {
@@ -207,6 +213,32 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Evaluates an aggregation; one that the query has again, and that says nothing, is evaluated once.
+    fn aggregated_once(&mut self, expr: &Expr) -> Done<Vec<Row>> {
+        let Node::Aggregate { op, param, body, without, labels } = &expr.node else { return Ok(Vec::new()) };
+        let again = self.uses.get(&aggregation(expr)).is_some_and(|uses| *uses > 1);
+        let key = again.then(|| (aggregation(expr), self.grid));
+        if let Some((rows, seen)) = key.as_ref().and_then(|key| self.aggregations.get(key)) {
+            self.seen.add(&seen.clone());
+            let rows = rows.clone();
+            rows.iter().try_for_each(|row| self.hold_row(row))?;
+            return Ok(rows);
+        }
+        let said = self.notes.said();
+        let fresh = Seen::new(self.seen.steps.as_ref().map(Vec::len));
+        let before = std::mem::replace(&mut self.seen, fresh);
+        let rows = self.aggregated(*op, param.as_deref(), body, *without, labels);
+        let seen = std::mem::replace(&mut self.seen, before);
+        self.seen.add(&seen);
+        let rows = rows?;
+        // A note tells where it was met last.
+        if let Some(key) = key.filter(|_| self.notes.said() == said) {
+            self.store(rows.iter().map(Row::bytes).sum())?;
+            self.aggregations.insert(key, (rows.clone(), seen));
+        }
+        Ok(rows)
     }
 
     /// Evaluates at the first step only.

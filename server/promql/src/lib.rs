@@ -30,3 +30,6 @@ pub use parser::{parse, parse_selector, parse_with};
 pub use print::pretty;
 pub use report::{PlanNode, Report, Request, Stats};
 pub use worker::Helpers;
+
+#[cfg(test)]
+mod hostile_tests;

@@ -107,6 +107,9 @@ pub(crate) enum Shared {
     TooLarge,
 }
 
+/// Makes the rows of some series.
+pub(crate) type MakeOf<'m> = dyn Fn(&mut Worker<'_>, &[Columns], &mut Vec<Made>) -> Done<()> + Sync + 'm;
+
 /// Bytes of columns kept for a selector that comes again; more is rather decoded again.
 const SHARED_MAX: usize = 64 << 20;
 
@@ -141,7 +144,7 @@ impl Run<'_> {
         &mut self,
         stored: &Stored,
         stages: usize,
-        make: &(dyn Fn(&mut Worker<'_>, &[Columns], &mut Vec<Made>) -> Done<()> + Sync),
+        make: &MakeOf<'_>,
         sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>,
     ) -> Done<()> {
         self.alive()?;

@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 pub(crate) type Done<T> = Result<T, QueryError>;
 
 /// The steps of an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Grid {
     pub(crate) start: i64,
     pub(crate) step: i64,

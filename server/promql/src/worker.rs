@@ -201,12 +201,15 @@ pub(crate) fn unname(context: &Context, row: &mut Row) {
 /// Gives the next unit of work; none is the end.
 pub(crate) type Supply<'s, W> = dyn FnMut() -> Done<Option<W>> + Send + 's;
 
+/// Makes the rows of a unit.
+pub(crate) type Make<'m, W> = dyn Fn(&mut Worker<'_>, W, &mut Vec<Made>) -> Done<()> + Sync + 'm;
+
 /// Makes rows of every unit with `make` and gives them to `sink` in order.
 pub(crate) fn drive<W: Send>(
     run: &mut Run<'_>,
     stages: usize,
     next: &mut Supply<'_, W>,
-    make: &(dyn Fn(&mut Worker<'_>, W, &mut Vec<Made>) -> Done<()> + Sync),
+    make: &Make<'_, W>,
     sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>,
 ) -> Done<()> {
     let (context, clock, budget, helpers) = (run.context, run.clock, run.budget.clone(), run.helpers.clone());
