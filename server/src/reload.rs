@@ -75,6 +75,7 @@ pub(crate) fn reload(
     load: &dyn Fn() -> Result<Config, ConfigError>,
     running: &Running,
     gauges: &ReloadGauges,
+    apply: &dyn Fn(&Config),
 ) -> Result<(), String> {
     let loaded = load();
     gauges.set(loaded.is_ok());
@@ -83,6 +84,7 @@ pub(crate) fn reload(
         tracing::error!(%error, "Error reloading config");
         error.to_string()
     })?;
+    apply(&config);
     running.scraper.apply(config.scrape);
     running.discovery.apply(&config.discovery);
     *running.text.lock() = config.text;
