@@ -6,6 +6,7 @@ use crate::{
     flags::count,
     reload::{Reload, Running},
 };
+use anyhow::Context;
 use api::{Backend, Lifecycle, Readiness};
 use cli::Parsed;
 use model::Timestamp;
@@ -25,8 +26,9 @@ pub(crate) fn backend(
     store: Arc<Tsdb>,
     running: Arc<Running>,
     reload: Reload,
-) -> Backend {
+) -> anyhow::Result<Backend> {
     let options = EngineOptions {
+        max_memory: max_memory(parsed)?,
         lookback: parsed.duration("query.lookback-delta"),
         max_samples: count(parsed.int("query.max-samples")),
         timeout: parsed.duration("query.timeout"),
@@ -38,7 +40,7 @@ pub(crate) fn backend(
         .bool("web.enable-lifecycle")
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
     let [targets, families, labels, last, shown] = std::array::from_fn(|_| running.clone());
-    Backend {
+    Ok(Backend {
         engine: Engine::new(options, env.clock.clone()),
         targets: Box::new(move || shown_targets(targets.scraper.targets())),
         families: Box::new(move || families.scraper.families().into_iter().map(shown_families).collect()),
@@ -62,7 +64,20 @@ pub(crate) fn backend(
         receives: parsed.bool("web.enable-remote-write-receiver"),
         lifecycle,
         storage: store,
-    }
+    })
+}
+
+/// Bytes that a query may hold.
+fn max_memory(parsed: &Parsed) -> anyhow::Result<usize> {
+    let text = parsed.str("query.max-memory");
+    let bytes = if text == "0" {
+        u64::MAX
+    } else {
+        crate::config::parse_size(text).with_context(|| {
+            format!("--query.max-memory={text}: not a number with one of the units B, KB, MB, GB, TB, PB, EB, nor 0")
+        })?
+    };
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// How long samples are kept, as upstream shows it.

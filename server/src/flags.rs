@@ -42,6 +42,11 @@ pub fn command() -> Command {
             50_000_000,
             "Maximum number of samples a single query can load into memory.",
         ))
+        .flag(Flag::string(
+            "query.max-memory",
+            "1GB",
+            "Bytes a single query may hold, with a unit: B, KB, MB, GB, TB, PB or EB; 0 is no limit.",
+        ))
         .flag(Flag::duration_prom(
             "web.read-timeout",
             "5m",

@@ -108,7 +108,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         let (store, exemplars) = (store.clone(), flags::scrape_features(&parsed).exemplars);
         Arc::new(move || reload::reload(&load, &running, &gauges, &|config| store::apply(&store, config, exemplars)))
     };
-    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone());
+    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone())?;
     reload::watch_hangups(&env, reload)?;
     let ready = backend.ready.clone();
     ready.set(true);

@@ -44,6 +44,12 @@ impl Running {
         self.status("VmHWM:")
     }
 
+    /// Forgets the most resident memory so far.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        let file = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/clear_refs", self.0.id()));
+        file.and_then(|mut file| file.write_all(b"5")).context("forgetting the peak of memory")
+    }
+
     fn status(&self, key: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| key.to_owned())?;

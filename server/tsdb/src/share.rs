@@ -19,10 +19,13 @@ pub(crate) struct Entry {
     pub(crate) head: Option<Raw>,
 }
 
+/// A part, and which entry goes by which number there.
+pub(crate) type Stored = (Arc<Part>, Vec<(usize, u32)>);
+
 /// Some series in the order of their labels.
 pub(crate) struct Pending {
-    /// By part, oldest first: which entry goes by which number there.
-    pub(crate) stored: Vec<(Arc<Part>, Vec<(usize, u32)>)>,
+    /// What is in parts, oldest first.
+    pub(crate) stored: Vec<Stored>,
     pub(crate) series: Vec<Entry>,
     /// The closed range of times.
     pub(crate) range: (i64, i64),

@@ -161,7 +161,7 @@ impl Source {
 
     /// Whether the next series begins a group, or there is none.
     fn at_group(&self) -> bool {
-        self.ids.front().is_none_or(|series| *series as usize % GROUP == 0)
+        self.ids.front().is_none_or(|series| (*series as usize).is_multiple_of(GROUP))
     }
 
     /// The labels of the series that [`Source::take`] gives next.
