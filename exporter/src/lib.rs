@@ -7,6 +7,8 @@
 
 #[cfg(target_os = "linux")]
 mod attributes;
+#[cfg(target_os = "linux")]
+mod buffers;
 mod cache;
 mod collection;
 mod collectors;
@@ -24,10 +26,16 @@ mod host;
 #[cfg(target_os = "linux")]
 mod kept;
 #[cfg(target_os = "linux")]
+mod link_files;
+#[cfg(target_os = "linux")]
 mod links;
+#[cfg(target_os = "linux")]
+mod mounts;
 #[cfg(target_os = "linux")]
 mod netlink;
 mod page;
+#[cfg(target_os = "linux")]
+mod processors;
 mod program;
 #[cfg(all(test, feature = "systemd"))]
 mod reference_tests;

@@ -1,7 +1,6 @@
 //! The HTTP side: `/metrics` with its filters and limits, and the landing page.
 
 use crate::collection::{Collection, SelectError};
-use crate::families::Families;
 use crate::flags::{LIFECYCLE, SANDBOX};
 use crate::page;
 use crate::reload::{self, Reload};
@@ -108,13 +107,15 @@ impl Service {
 
     /// The text of one pass.
     async fn collect(&self, present: &Present, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
-        let mut out = Families::new();
+        let mut out = present.collection.answer();
         present.collection.pass(chosen, patience, &mut out).await;
         let registries = present.own.then_some(&self.own).into_iter().chain([&self.build]);
         for family in registries.flat_map(Registry::gather) {
             out.add(&family);
         }
-        let (text, dropped) = out.finish();
+        let mut text = Vec::with_capacity(out.size_hint());
+        let dropped = out.render(&mut text);
+        present.collection.give_back(out);
         if dropped > 0 {
             self.errors.inc();
             tracing::error!(

@@ -4,6 +4,7 @@
 
 mod disk;
 mod exporter;
+mod growth;
 mod ingest;
 mod push;
 mod replay;
@@ -23,11 +24,15 @@ type Bench = fn(&Path, &Path) -> Result<()>;
 /// One file and one line a benchmark.
 const BENCHES: &[(&str, Bench)] = &[
     ("exporter", exporter::run),
+    ("growth", growth::run),
     ("ingest", ingest::run),
     ("push", push::run),
     ("replay", replay::run),
     ("disk", disk::run),
 ];
+
+/// Benchmarks of a program that they build themselves.
+const ALONE: &[&str] = &["exporter", "growth"];
 
 /// Runs the named benchmarks, or all. An argument that begins with a digit is a size, which a benchmark that has one
 /// looks up for itself.
@@ -37,8 +42,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| BENCHES.iter().all(|(have, _)| have != name)) {
         bail!("no benchmark {unknown}; there are {}", BENCHES.map_names());
     }
-    let ours = processes::ours()?;
-    for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|have| have == name)) {
+    let chosen: Vec<_> =
+        BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|have| have == name)).collect();
+    let whole = chosen.iter().any(|(name, _)| !ALONE.contains(name));
+    let ours = if whole { processes::ours()? } else { std::path::PathBuf::new() };
+    for (name, bench) in chosen {
         println!("== {name}");
         bench(&ours, &bin)?;
     }

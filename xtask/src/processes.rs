@@ -21,6 +21,11 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Resident memory now, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         self.status("VmRSS:")
@@ -70,6 +75,13 @@ pub(crate) fn ours() -> Result<PathBuf> {
     Ok(folder.join("release/narthex"))
 }
 
+/// The exporter alone, built as it is shipped.
+pub(crate) fn exporter() -> Result<PathBuf> {
+    crate::cargo(&["build", "--profile", "dist", "--quiet", "--package", "exporter"])?;
+    let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
+    Ok(folder.join("dist/narthex-exporter"))
+}
+
 /// Starts a program that says nothing.
 pub(crate) fn start(program: &Path, args: &[&str]) -> Result<Running> {
     let child = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -105,4 +117,15 @@ pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Result<St
         bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
     }
     Ok(body.to_owned())
+}
+
+/// Writes a file whole.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::File::create(path)?.write_all(text.as_bytes()).with_context(|| path.display().to_string())
+}
+
+/// Seconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "real programs are asked for their samples of now")]
+pub(crate) fn now_seconds() -> Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
 }

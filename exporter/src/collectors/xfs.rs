@@ -92,10 +92,11 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
         Err(failure) if failure.is_absent() => return Ok(()),
         other => other?,
     };
-    for device in names {
+    // The folder `stats` holds the sums of all file systems and is none itself.
+    for device in names.iter().filter(|name| *name != "stats") {
         let path = format!("{FOLDER}/{device}/stats/stats");
         let text = match host.sys_table(&path) {
-            // What holds the settings of all file systems has no such file.
+            // What holds settings has no such file.
             Err(failure) if failure.is_absent() || !host.sys(&path).exists() => continue,
             other => other?,
         };

@@ -45,6 +45,9 @@ impl Host {
         Host { clock, stuck: Arc::default() }
     }
 
+    /// A pass begins; nothing is kept between passes here.
+    pub(crate) fn begin_round(&self) {}
+
     /// The clock.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock

@@ -6,7 +6,7 @@ use crate::{
     manifest::Manifest,
     part::Part,
     snapshot::{self, Cut},
-    writer::PartWriter,
+    writer::{PartWriter, WINDOW_MS},
 };
 use runtime::Log;
 use std::sync::{Arc, atomic::Ordering};
@@ -196,7 +196,7 @@ impl Tsdb {
     /// Writes the samples before `end` that came in order; answers how many there were.
     fn write_part(&self, name: &str, end: i64) -> Result<u64, Error> {
         let slots = self.head.read().sorted_slots();
-        let mut writer = PartWriter::create(&self.disk, name)?;
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
         let mut builder = model::Builder::default();
         for step in slots.chunks(STEP) {
             let (raws, floor) = {
@@ -279,7 +279,7 @@ impl Tsdb {
             .collect();
         drop(head);
         raws.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        let mut writer = PartWriter::create(&self.disk, name)?;
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
         for raw in raws {
             writer.add(&raw.labels, raw.late(from, end - 1))?;
         }

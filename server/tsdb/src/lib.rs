@@ -6,6 +6,7 @@
 //! store. Formats: `docs/format/part.md`, `head.md` and `log.md`. What this crate leaves out: out-of-order samples,
 //! deletion of series, exemplars, and blocks of upstream.
 
+mod clocks;
 mod db;
 mod disk_format;
 mod exemplars;
@@ -17,7 +18,10 @@ mod merge;
 mod metrics;
 mod options;
 mod part;
+mod part_index;
 mod record;
+mod sections;
+mod share;
 mod snapshot;
 mod transaction;
 mod view;

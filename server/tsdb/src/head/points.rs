@@ -57,6 +57,19 @@ impl Points {
         self.starts.retain(|(at, _)| kept(at));
     }
 
+    /// A copy of what lies in the closed range.
+    pub(crate) fn within(&self, min: i64, max: i64) -> Self {
+        let (from, to) = (self.times.partition_point(|at| *at < min), self.times.partition_point(|at| *at <= max));
+        let range = from.min(to)..to;
+        let kept = |at: &i64| (min..=max).contains(at);
+        Self {
+            times: self.times[range.clone()].to_vec(),
+            values: self.values[range].to_vec(),
+            histograms: self.histograms.iter().filter(|(at, _)| kept(at)).cloned().collect(),
+            starts: self.starts.iter().filter(|(at, _)| kept(at)).copied().collect(),
+        }
+    }
+
     /// First and last time.
     pub(crate) fn range(&self) -> Option<(i64, i64)> {
         let first = self.times.first().copied().into_iter().chain(self.histograms.first().map(|(at, _)| *at)).min()?;
