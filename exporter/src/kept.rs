@@ -240,8 +240,8 @@ impl Kept {
 fn ends_below(key: &str) -> usize {
     let named = |name: &&str| if name.ends_with('/') { key.starts_with(*name) } else { key == *name };
     match () {
-        () if ONE_PIECE.iter().any(|name| named(name)) => usize::MAX,
-        () if SHORT_RECORDS.iter().any(|name| named(name)) => PAGE_LEFT,
+        () if ONE_PIECE.iter().any(named) => usize::MAX,
+        () if SHORT_RECORDS.iter().any(named) => PAGE_LEFT,
         () => 0,
     }
 }
