@@ -27,6 +27,7 @@ mod program;
 #[cfg(all(test, feature = "systemd"))]
 mod reference_tests;
 mod reload;
+mod sandbox;
 mod service;
 #[cfg(test)]
 mod testing;

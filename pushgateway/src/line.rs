@@ -90,10 +90,15 @@ fn write_line(
     extra: Option<(&str, f64)>,
     value: f64,
 ) {
-    if is_legacy_metric_name(name) {
+    let legacy = is_legacy_metric_name(name);
+    // Only the gateway's own series have none.
+    let bare = legacy && labels.is_empty() && extra.is_none();
+    if legacy {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(suffix.as_bytes());
-        out.push(b'{');
+        if !bare {
+            out.push(b'{');
+        }
     } else {
         out.push(b'{');
         quoted(out, &format!("{name}{suffix}"));
@@ -120,7 +125,7 @@ fn write_line(
         write_float(bound, out);
         out.push(b'"');
     }
-    out.extend_from_slice(b"} ");
+    out.extend_from_slice(if bare { b" " } else { b"} " });
     write_float(value, out);
     out.push(b'\n');
 }

@@ -21,6 +21,11 @@ pub fn command() -> Command {
         ))
         .flag(Flag::int(SERIES_FLAG, 10_000_000, "Series in memory at most; a scrape that would add more fails."))
         .flag(Flag::list("enable-feature", &[], "Comma separated feature names to enable."))
+        .flag(Flag::boolean(
+            "scrape.plain-on-loopback",
+            false,
+            "Ask targets on this machine for bodies without compression, which saves inflating them.",
+        ))
         .flag(Flag::duration_prom("query.lookback-delta", "5m", "How far an instant selector looks back."))
         .flag(Flag::duration_prom("query.timeout", "2m", "Maximum time a query may take before being aborted."))
         .flag(Flag::int("query.max-concurrency", 20, "Maximum number of queries executed concurrently."))
@@ -62,12 +67,26 @@ pub(crate) fn features(parsed: &Parsed) -> Features {
             "promql-delayed-name-removal" => features.delayed_name_removal = true,
             "use-start-timestamps" => features.start_timestamps = true,
             "type-and-unit-labels" => features.type_and_unit_labels = true,
-            name if ALWAYS_ON.contains(&name) => {}
+            name if ALWAYS_ON.contains(&name) || OF_SCRAPING.contains(&name) => {}
             name => tracing::warn!(option = name, "Unknown or unbuilt option for --enable-feature"),
         }
     }
     features
 }
+
+/// What `--enable-feature` and the flags of scraping switch on.
+pub(crate) fn scrape_features(parsed: &Parsed) -> scrape::Features {
+    let names: Vec<&str> = parsed.list("enable-feature").iter().flat_map(|list| list.split(',')).collect();
+    scrape::Features {
+        type_and_unit_labels: names.contains(&"type-and-unit-labels"),
+        exemplars: names.contains(&"exemplar-storage"),
+        start_zero_samples: names.contains(&"created-timestamp-zero-ingestion"),
+        plain_on_loopback: parsed.bool("scrape.plain-on-loopback"),
+    }
+}
+
+/// Features that [`scrape_features`] knows.
+const OF_SCRAPING: &[&str] = &["exemplar-storage", "created-timestamp-zero-ingestion"];
 
 /// Features of upstream that are always on here, or that name something of its runtime.
 const ALWAYS_ON: &[&str] =

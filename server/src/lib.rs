@@ -40,14 +40,14 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let path = parsed.str("config.file").to_owned();
     let load = {
         let (path, embedded) = (path.clone(), embedded.map(str::to_owned));
-        let type_and_unit_labels = features.type_and_unit_labels;
+        let scraping = flags::scrape_features(&parsed);
         move || {
             let loaded = match &embedded {
                 Some(text) => Config::parse(text, Path::new("built-in configuration")),
                 None => Config::read(Path::new(&path)),
             };
             loaded.map(|mut config| {
-                config.scrape.iter_mut().for_each(|job| job.type_and_unit_labels = type_and_unit_labels);
+                config.switch(scraping);
                 config
             })
         }
@@ -78,9 +78,24 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         seed,
         env.proxies.clone(),
     );
+    let scraper = Arc::new(scraper);
+    let found = scraper.clone();
+    let discovery = discovery::Manager::new(
+        "scrape",
+        discovery::Environment {
+            clock: env.clock.clone(),
+            tasks: env.tasks.clone(),
+            shutdown: env.shutdown.clone(),
+            proxies: env.proxies.clone(),
+        },
+        &registry,
+        Box::new(move |job, groups| found.update(job, groups)),
+    );
     scraper.apply(config.scrape);
+    discovery.apply(&config.discovery);
     let running = Arc::new(Running {
         scraper,
+        discovery,
         text: Mutex::new(config.text),
         external_labels: Mutex::new(config.external_labels),
         last: Mutex::new(api::Reloaded { worked: true, at_ms: env.clock.unix_ms() }),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// What a reload changes.
 pub(crate) struct Running {
-    pub(crate) scraper: scrape::Scraper,
+    pub(crate) scraper: Arc<scrape::Scraper>,
+    pub(crate) discovery: discovery::Manager,
     pub(crate) text: Mutex<String>,
     pub(crate) external_labels: Mutex<Labels>,
     pub(crate) last: Mutex<api::Reloaded>,
@@ -83,6 +84,7 @@ pub(crate) fn reload(
         error.to_string()
     })?;
     running.scraper.apply(config.scrape);
+    running.discovery.apply(&config.discovery);
     *running.text.lock() = config.text;
     *running.external_labels.lock() = config.external_labels;
     running.last.lock().at_ms = gauges.clock.unix_ms();

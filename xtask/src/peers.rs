@@ -1,5 +1,7 @@
 //! Upstream's programs and ours scrape each other; the same series with the same labels must come out on both sides.
 
+mod remote;
+
 use crate::processes::{self, free_port, http, start, wait};
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeSet, io::Write, path::Path};
@@ -17,8 +19,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let (bin, rest) = processes::peers(args)?;
     match rest.as_slice() {
         [] => crosswise(&bin),
+        [one] if one == "remote" => remote::run(&bin),
         [one] => {
-            let known = || PARTS.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+            let known = || PARTS.iter().map(|(name, ..)| *name).chain(["remote"]).collect::<Vec<_>>().join(", ");
             let (_, package, example, program) = PARTS
                 .iter()
                 .find(|(name, ..)| name == one)

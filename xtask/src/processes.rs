@@ -65,8 +65,11 @@ pub(crate) fn peers(args: &[String]) -> Result<(PathBuf, Vec<String>)> {
     Ok((bin, rest))
 }
 
-/// Our program, built as it is shipped.
+/// Our program, built as it is shipped; or the one that `NARTHEX_PROGRAM` names, to compare with an earlier build.
 pub(crate) fn ours() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("NARTHEX_PROGRAM") {
+        return Ok(program.into());
+    }
     crate::cargo(&["build", "--release", "--quiet"])?;
     let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
     Ok(folder.join("release/narthex"))
@@ -114,4 +117,15 @@ pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Result<St
         bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
     }
     Ok(body.to_owned())
+}
+
+/// Writes a file whole.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::File::create(path)?.write_all(text.as_bytes()).with_context(|| path.display().to_string())
+}
+
+/// Seconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "real programs are asked for their samples of now")]
+pub(crate) fn now_seconds() -> Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
 }

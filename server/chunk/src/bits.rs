@@ -55,6 +55,43 @@ impl Sink for Writer {
     }
 }
 
+/// Gathers many small writes into few large ones.
+pub(crate) struct Gather<'a, S> {
+    sink: &'a mut S,
+    bits: u128,
+    count: u32,
+}
+
+impl<'a, S: Sink> Gather<'a, S> {
+    pub(crate) fn new(sink: &'a mut S) -> Self {
+        Self { sink, bits: 0, count: 0 }
+    }
+
+    /// Hands on what is left.
+    pub(crate) fn finish(&mut self) {
+        if self.count > 64 {
+            self.sink.put((self.bits >> 64) as u64, self.count - 64);
+            self.count = 64;
+        }
+        if self.count > 0 {
+            self.sink.put(self.bits as u64, self.count);
+        }
+        (self.bits, self.count) = (0, 0);
+    }
+}
+
+impl<S: Sink> Sink for Gather<'_, S> {
+    fn put(&mut self, bits: u64, count: u32) {
+        if self.count + count > 128 {
+            self.finish();
+        }
+        // Bits above `count` are zero but for the caller's mistake, and no count is 0 or above 64.
+        let mask = u64::MAX >> (64 - count.clamp(1, 64));
+        self.bits = self.bits << count | u128::from(bits & mask);
+        self.count += count;
+    }
+}
+
 /// Bits read from bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {

@@ -11,11 +11,7 @@ const BUCKETS_MAX: usize = 1 << 20;
 pub fn put(samples: &[(i64, Arc<FloatHistogram>)], out: &mut Vec<u8>) {
     let at: Vec<i64> = samples.iter().map(|(at, _)| *at).collect();
     times::put(&at, out);
-    let mut last = FloatHistogram::default();
-    for (_, histogram) in samples {
-        put_one(histogram, &last, out);
-        last = (**histogram).clone();
-    }
+    put_values(samples, out);
 }
 
 /// Takes a column of `count` histograms off the front.
@@ -24,11 +20,28 @@ pub fn put(samples: &[(i64, Arc<FloatHistogram>)], out: &mut Vec<u8>) {
 /// [`Damaged`].
 pub fn take(bytes: &mut &[u8], count: usize) -> Result<Vec<(i64, Arc<FloatHistogram>)>, Damaged> {
     let at = times::take(bytes, count)?;
+    take_values(bytes, &at)
+}
+
+/// Appends a column without its times, which are elsewhere.
+pub fn put_values(samples: &[(i64, Arc<FloatHistogram>)], out: &mut Vec<u8>) {
+    let mut last = FloatHistogram::default();
+    for (_, histogram) in samples {
+        put_one(histogram, &last, out);
+        last = (**histogram).clone();
+    }
+}
+
+/// Takes a column of histograms at these times off the front.
+///
+/// # Errors
+/// [`Damaged`].
+pub fn take_values(bytes: &mut &[u8], times: &[i64]) -> Result<Vec<(i64, Arc<FloatHistogram>)>, Damaged> {
     let mut samples: Vec<(i64, Arc<FloatHistogram>)> = Vec::new();
     let mut last = Arc::default();
-    for at in at {
+    for at in times {
         last = Arc::new(take_one(bytes, &last)?);
-        samples.push((at, Arc::clone(&last)));
+        samples.push((*at, Arc::clone(&last)));
     }
     Ok(samples)
 }

@@ -8,6 +8,7 @@
 mod bits;
 pub mod histograms;
 mod ints;
+mod pack;
 pub mod stream;
 pub mod times;
 pub mod values;

@@ -1,32 +1,39 @@
-//! The stream of one open chunk: samples are appended one by one, and a series that repeats itself costs no bytes.
+//! The stream of one open chunk: samples are appended one by one, and a series that goes on evenly costs no bytes.
 //!
-//! The first sample is 128 bits. Each later one that is not what an even course brings is: how many samples before it
-//! went on evenly (same step, and same value or same difference of whole numbers), the change of the step, and the
-//! value: for whole numbers the change of the difference, else the changed bits as in Gorilla (Pelkonen et al., VLDB
-//! 2015). Even samples at the end are a number beside the bytes.
+//! An even course has the same step of time and the same value, or the same difference of whole numbers. As long as all
+//! samples of a chunk lie on one, nothing is written: the state tells them all. The first sample that breaks it writes
+//! the header (first time and value, step, difference); every break is then how many samples before it went on evenly,
+//! the change of the step, and the value: for whole numbers the change of the difference, else the changed bits as in
+//! Gorilla (Pelkonen et al., VLDB 2015). Even samples at the end are a number beside the bytes. Layout:
+//! `docs/format/head.md`.
 
 use crate::{
     Damaged,
-    bits::{Reader, put_count, put_signed, take_count, take_signed},
+    bits::{Gather, Reader, put_count, put_signed, take_count, take_signed},
 };
 
 pub use crate::bits::{Sink, Writer};
 
-/// What the encoder must know of the samples before.
+/// Times that the short form of a header holds, in milliseconds: to the year 2527.
+const SHORT_TIME_BITS: u32 = 44;
+
+/// What the encoder must know of the samples before; 32 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct State {
     /// Time of the last sample.
     pub time: i64,
     /// Bits of its value.
     pub value: u64,
-    step: i64,
-    delta: i64,
-    leading: u8,
-    width: u8,
+    step: i32,
+    delta: i32,
     /// Samples so far.
     pub count: u16,
     /// How many of them, at the end, went on evenly and are not in the bytes.
     pub repeats: u16,
+    leading: u8,
+    width: u8,
+    /// Whether the header was written.
+    begun: bool,
 }
 
 impl State {
@@ -36,24 +43,41 @@ impl State {
     }
 
     /// The state as numbers, for a snapshot.
-    pub fn parts(&self) -> [i64; 8] {
-        let Self { time, value, step, delta, leading, width, count, repeats } = *self;
-        [time, value as i64, step, delta, i64::from(leading), i64::from(width), i64::from(count), i64::from(repeats)]
+    pub fn parts(&self) -> [i64; 9] {
+        let Self { time, value, step, delta, leading, width, count, repeats, begun } = *self;
+        let small = [leading.into(), width.into(), count.into(), repeats.into(), begun.into()];
+        [time, value as i64, step.into(), delta.into(), small[0], small[1], small[2], small[3], small[4]]
     }
 
     /// What [`State::parts`] gave.
     ///
     /// # Errors
     /// [`Damaged`] for numbers that no state has.
-    pub fn of_parts([time, value, step, delta, leading, width, count, repeats]: [i64; 8]) -> Result<Self, Damaged> {
+    pub fn of_parts(
+        [time, value, step, delta, leading, width, count, repeats, begun]: [i64; 9],
+    ) -> Result<Self, Damaged> {
         let small = |number: i64| u8::try_from(number).map_err(|_| Damaged);
         let short = |number: i64| u16::try_from(number).map_err(|_| Damaged);
-        let (leading, width) = (small(leading)?, small(width)?);
+        let int = |number: i64| i32::try_from(number).map_err(|_| Damaged);
+        let (leading, width, begun) = (small(leading)?, small(width)?, small(begun)? != 0);
         let (count, repeats) = (short(count)?, short(repeats)?);
-        if leading > 31 || leading + width > 64 || repeats > count || (repeats == count && count > 0) {
+        if leading > 31 || leading.saturating_add(width) > 64 || repeats > count || (repeats == count && count > 0) {
             return Err(Damaged);
         }
-        Ok(Self { time, value: value as u64, step, delta, leading, width, count, repeats })
+        if !begun && count > 0 && repeats != count - 1 {
+            return Err(Damaged);
+        }
+        Ok(Self {
+            time,
+            value: value as u64,
+            step: int(step)?,
+            delta: int(delta)?,
+            leading,
+            width,
+            count,
+            repeats,
+            begun,
+        })
     }
 }
 
@@ -63,27 +87,81 @@ fn whole(bits: u64) -> Option<i64> {
     ((number as f64).to_bits() == bits && number.unsigned_abs() < 1 << 53).then_some(number)
 }
 
+/// The difference of two whole numbers that fits the state.
+fn difference(new: u64, old: u64) -> Option<i32> {
+    i32::try_from(whole(new)? - whole(old)?).ok()
+}
+
 impl State {
-    /// Appends a sample. At most 65,535 samples fit; callers seal long before.
-    pub fn push(&mut self, sink: &mut impl Sink, time: i64, value: f64) {
+    /// Appends a sample; false when it does not fit and the chunk must be sealed first, which is never so of the first
+    /// sample of a chunk. At most 65,535 samples fit; callers seal long before.
+    pub fn push(&mut self, sink: &mut impl Sink, time: i64, value: f64) -> bool {
         let bits = value.to_bits();
         if self.count == 0 {
-            sink.put(time as u64, 64);
-            sink.put(bits, 64);
             *self = Self { time, value: bits, count: 1, ..Self::default() };
-            return;
+            return true;
         }
-        let step = time.wrapping_sub(self.time);
+        let Some(step) = time.checked_sub(self.time).and_then(|step| i32::try_from(step).ok()) else { return false };
+        if self.count == 1 {
+            // The second sample says what the course is.
+            self.step = step;
+            self.delta = difference(bits, self.value).unwrap_or_default();
+        }
         self.count += 1;
         if step == self.step && Some(bits) == self.next() {
             self.repeats += 1;
             (self.time, self.value) = (time, bits);
+            return true;
+        }
+        let mut sink = Gather::new(sink);
+        self.begin(&mut sink);
+        put_count(&mut sink, u32::from(self.repeats));
+        put_signed(&mut sink, i64::from(step) - i64::from(self.step));
+        self.put_value(&mut sink, bits);
+        (self.time, self.step, self.value, self.repeats) = (time, step, bits, 0);
+        sink.finish();
+        true
+    }
+
+    /// Writes the header if it was not: after this the bytes alone, with `count` and `repeats`, tell all samples.
+    pub fn begin(&mut self, sink: &mut impl Sink) {
+        if std::mem::replace(&mut self.begun, true) {
             return;
         }
-        put_count(sink, u32::from(self.repeats));
-        put_signed(sink, step.wrapping_sub(self.step));
-        self.put_value(sink, bits);
-        (self.time, self.step, self.value, self.repeats) = (time, step, bits, 0);
+        let (before, evenly) = (i64::from(self.repeats), whole(self.value).filter(|_| self.delta != 0));
+        let time = self.time.wrapping_sub(i64::from(self.step) * before);
+        if (0..1 << SHORT_TIME_BITS).contains(&time) {
+            sink.put(time as u64, SHORT_TIME_BITS + 1);
+        } else {
+            sink.put(1, 1);
+            sink.put(time as u64, 64);
+        }
+        let first = evenly.map_or(self.value, |last| ((last - i64::from(self.delta) * before) as f64).to_bits());
+        match whole(first) {
+            Some(number) => {
+                sink.put(0, 1);
+                put_signed(sink, number);
+            }
+            None => {
+                sink.put(1, 1);
+                sink.put(first, 64);
+            }
+        }
+        put_signed(sink, i64::from(self.step));
+        put_signed(sink, i64::from(self.delta));
+    }
+
+    /// Whether all samples lie on one course, so that there are no bytes.
+    pub fn is_even(&self) -> bool {
+        !self.begun
+    }
+
+    /// Time of the first sample of the chunk, whose bytes are given as far as they hold the header: 9 of them do.
+    pub fn first_time(&self, bytes: &[u8]) -> Option<i64> {
+        if !self.begun {
+            return Some(self.time.wrapping_sub(i64::from(self.step) * i64::from(self.repeats)));
+        }
+        take_time(&mut Reader::new(bytes)).ok()
     }
 
     /// The bits that an even course brings next; none when it leaves the whole numbers.
@@ -91,15 +169,14 @@ impl State {
         if self.delta == 0 {
             return Some(self.value);
         }
-        let next = whole(self.value)?.checked_add(self.delta)? as f64;
+        let next = whole(self.value)?.checked_add(i64::from(self.delta))? as f64;
         whole(next.to_bits()).map(|_| next.to_bits())
     }
 
     fn put_value(&mut self, sink: &mut impl Sink, bits: u64) {
-        if let (Some(new), Some(old)) = (whole(bits), whole(self.value)) {
+        if let Some(delta) = difference(bits, self.value) {
             sink.put(0, 1);
-            let delta = new - old;
-            put_signed(sink, delta - self.delta);
+            put_signed(sink, i64::from(delta) - i64::from(self.delta));
             self.delta = delta;
             return;
         }
@@ -123,7 +200,11 @@ impl State {
     }
 }
 
-/// Appends the samples of a stream to two columns. `count` and `repeats` are those of [`State`].
+fn take_time(reader: &mut Reader<'_>) -> Result<i64, Damaged> {
+    Ok(if reader.bit()? { reader.take(64)? } else { reader.take(SHORT_TIME_BITS)? } as i64)
+}
+
+/// Appends the samples of a stream with its header to two columns. `count` and `repeats` are those of [`State`].
 ///
 /// # Errors
 /// [`Damaged`] when the bytes are not what such a state wrote.
@@ -139,7 +220,10 @@ pub fn decode(
         return if count == 0 { Ok(()) } else { Err(Damaged) };
     }
     let mut reader = Reader::new(bytes);
-    let mut state = State { time: reader.take(64)? as i64, value: reader.take(64)?, count: 1, ..State::default() };
+    let mut state = State { time: take_time(&mut reader)?, count: 1, ..State::default() };
+    state.value = if reader.bit()? { reader.take(64)? } else { (take_signed(&mut reader)? as f64).to_bits() };
+    state.step = i32::try_from(take_signed(&mut reader)?).map_err(|_| Damaged)?;
+    state.delta = i32::try_from(take_signed(&mut reader)?).map_err(|_| Damaged)?;
     times.push(state.time);
     values.push(f64::from_bits(state.value));
     while state.count < written {
@@ -148,8 +232,9 @@ pub fn decode(
             return Err(Damaged);
         }
         repeat(&mut state, repeats, times, values)?;
-        state.step = state.step.wrapping_add(take_signed(&mut reader)?);
-        state.time = state.time.wrapping_add(state.step);
+        let step = i64::from(state.step).checked_add(take_signed(&mut reader)?).ok_or(Damaged)?;
+        state.step = i32::try_from(step).map_err(|_| Damaged)?;
+        state.time = state.time.wrapping_add(step);
         take_value(&mut reader, &mut state)?;
         state.count += 1;
         times.push(state.time);
@@ -160,7 +245,7 @@ pub fn decode(
 
 fn repeat(state: &mut State, repeats: u32, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), Damaged> {
     for _ in 0..repeats {
-        state.time = state.time.wrapping_add(state.step);
+        state.time = state.time.wrapping_add(i64::from(state.step));
         state.value = state.next().ok_or(Damaged)?;
         state.count += 1;
         times.push(state.time);
@@ -171,9 +256,9 @@ fn repeat(state: &mut State, repeats: u32, times: &mut Vec<i64>, values: &mut Ve
 
 fn take_value(reader: &mut Reader<'_>, state: &mut State) -> Result<(), Damaged> {
     if !reader.bit()? {
-        state.delta = state.delta.wrapping_add(take_signed(reader)?);
-        let number = whole(state.value).ok_or(Damaged)?.wrapping_add(state.delta);
-        state.value = (number as f64).to_bits();
+        let delta = i64::from(state.delta).checked_add(take_signed(reader)?).ok_or(Damaged)?;
+        state.delta = i32::try_from(delta).map_err(|_| Damaged)?;
+        state.value = ((whole(state.value).ok_or(Damaged)? + delta) as f64).to_bits();
         return Ok(());
     }
     state.delta = 0;
@@ -196,7 +281,12 @@ mod tests {
 
     fn encode(samples: &[(i64, f64)]) -> (Vec<u8>, State) {
         let (mut writer, mut state) = (Writer::default(), State::default());
-        samples.iter().for_each(|(time, value)| state.push(&mut writer, *time, *value));
+        samples.iter().for_each(|(time, value)| assert!(state.push(&mut writer, *time, *value)));
+        if let Some((first, _)) = samples.first() {
+            assert_eq!(state.first_time(&writer.bytes[..writer.bytes.len().min(9)]), Some(*first));
+            state.begin(&mut writer);
+            assert_eq!(state.first_time(&writer.bytes[..writer.bytes.len().min(9)]), Some(*first));
+        }
         (writer.bytes, state)
     }
 
@@ -217,12 +307,13 @@ mod tests {
     #[test]
     fn every_kind_of_series_comes_back_and_costs_what_it_should() {
         let nan = f64::from_bits(0x7ff0_0000_0000_0002);
-        assert_eq!(check(&regular([1.5; 120])), 20, "a constant costs its first sample and its step");
-        assert!(check(&regular((0..120).map(f64::from))) <= 22);
+        assert_eq!(check(&regular([1.5; 120])), 18, "a constant costs its first sample and its step");
+        assert_eq!(check(&regular((0..120).map(f64::from))), 11);
         assert!(check(&regular((0..120).map(|i| f64::from(i * i % 17)))) < 250);
         check(&regular((0..120).map(|i| f64::from(i) * 0.1)));
         check(&regular([0.0, -0.0, 0.0, nan, 1.0, f64::INFINITY, f64::MIN, f64::MAX, 5e-324, 9e15, 9.1e15, 1e300]));
-        check(&[(i64::MIN, 1.0), (i64::MAX, 2.0), (0, 3.0)]);
+        check(&[(i64::MIN, 1.0), (i64::MIN + 5, 2.0), (i64::MIN + 9, 3.0)]);
+        check(&[(-1, 1e15), (0, -1e15), (i64::from(i32::MAX), 5.0)]);
         check(&[]);
         check(&[(5, f64::NAN)]);
     }
@@ -233,12 +324,22 @@ mod tests {
         let (bytes, whole) = encode(&samples);
         for cut in [1, 2, 17, 99] {
             let (mut writer, mut state) = (Writer::default(), State::default());
-            samples[..cut].iter().for_each(|(time, value)| state.push(&mut writer, *time, *value));
+            samples[..cut].iter().for_each(|(time, value)| assert!(state.push(&mut writer, *time, *value)));
             let mut state = State::of_parts(state.parts()).expect("a state");
             let mut writer = Writer::resume(writer.bytes().to_vec(), writer.used());
-            samples[cut..].iter().for_each(|(time, value)| state.push(&mut writer, *time, *value));
+            samples[cut..].iter().for_each(|(time, value)| assert!(state.push(&mut writer, *time, *value)));
             assert_eq!((writer.bytes(), state), (&bytes[..], whole));
         }
+    }
+
+    #[test]
+    fn a_course_that_stays_even_writes_nothing() {
+        let (mut writer, mut state) = (Writer::default(), State::default());
+        for (time, value) in regular((0..100).map(|i| f64::from(i * 7))) {
+            assert!(state.push(&mut writer, time, value));
+        }
+        assert!(writer.bytes().is_empty());
+        assert!(!state.push(&mut writer, state.time + (1 << 31), 0.0), "a step of 25 days does not fit");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use crate::{
     expr::{Expr, Type},
     notes::Notes,
     parser::parse_with,
-    plan::{Context, prepare},
+    plan::{Context, prepare, uses},
     select::Series,
-    table::{Cell, Grid, Row, Table},
+    table::{Cell, Done, Grid, Row, Table},
     token::error,
+    worker::Helpers,
 };
 use model::{FloatHistogram, Timestamp, Value};
 use runtime::Clock;
@@ -71,6 +72,10 @@ impl Default for Features {
 /// Threads a query uses by default at most: one folds what the others make, and cannot keep up with more.
 const THREADS_MAX: usize = 8;
 
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get().min(THREADS_MAX))
+}
+
 /// Limits and defaults of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -86,6 +91,8 @@ pub struct EngineOptions {
     pub subquery_step: Duration,
     /// Threads one query may use at once; answers do not depend on it.
     pub threads: usize,
+    /// The threads besides their own that queries may use, over all engines that share these.
+    pub helpers: Helpers,
     /// What of the language is on.
     pub features: Features,
 }
@@ -98,7 +105,8 @@ impl Default for EngineOptions {
             max_memory: 4 << 30,
             timeout: Duration::from_millis(120_000),
             subquery_step: Duration::from_millis(60_000),
-            threads: std::thread::available_parallelism().map_or(1, |threads| threads.get().min(THREADS_MAX)),
+            threads: threads(),
+            helpers: Helpers::new(threads().saturating_sub(1)),
             features: Features::default(),
         }
     }
@@ -148,21 +156,44 @@ impl Engine {
     ) -> Result<Answer, QueryError> {
         let mut expr = parse_with(text, &self.options.features)?;
         let grid = Grid { start: at.0, step: 1, steps: 1 };
-        let mut run = self.run(storage, grid, Context { end: at.0, step: 0, ..self.context(at.0) }, cancel);
-        prepare(text, &mut expr, &run.context)?;
-        let value = if expr.kind == Type::Matrix {
-            QueryValue::Matrix(self.raw(&mut run, &expr)?)
-        } else {
-            match run.eval(&expr)? {
-                Table::Scalar(cells) => QueryValue::Scalar(at.0, cells[0]),
-                Table::Text(text) => QueryValue::String(at.0, text),
-                Table::Rows(rows) => {
-                    let rows = run.finished(rows)?;
-                    QueryValue::Vector(rows.into_iter().filter_map(|row| element(row, at.0)).collect())
+        let context = Context { end: at.0, step: 0, ..self.context(at.0) };
+        prepare(text, &mut expr, &context)?;
+        self.attempt(storage, (grid, context), &expr, cancel, |run| {
+            let value = if expr.kind == Type::Matrix {
+                QueryValue::Matrix(self.raw(run, &expr)?)
+            } else {
+                match run.eval(&expr)? {
+                    Table::Scalar(cells) => QueryValue::Scalar(at.0, cells[0]),
+                    Table::Text(text) => QueryValue::String(at.0, text),
+                    Table::Rows(rows) => {
+                        let rows = run.finished(rows)?;
+                        QueryValue::Vector(rows.into_iter().filter_map(|row| element(row, at.0)).collect())
+                    }
                 }
-            }
-        };
-        Ok(answer(value, &run.notes, text))
+            };
+            Ok(answer(value, &run.notes, text))
+        })
+    }
+
+    /// Evaluates; once more with a table after every step when names taken away made series equal.
+    fn attempt(
+        &self,
+        storage: &dyn Storage,
+        (grid, context): (Grid, Context),
+        expr: &Expr,
+        cancel: Option<Arc<AtomicBool>>,
+        evaluate: impl Fn(&mut Run<'_>) -> Done<Answer>,
+    ) -> Done<Answer> {
+        let mut run = self.run(storage, grid, context, cancel);
+        run.uses = uses(expr);
+        let answer = evaluate(&mut run);
+        if answer.is_ok() || !run.clashed {
+            return answer;
+        }
+        let budget = Budget { flying: Arc::default(), ..run.budget.clone() };
+        let mut again = Run { staged: true, budget, ..self.run(storage, grid, context, None) };
+        again.uses = std::mem::take(&mut run.uses);
+        evaluate(&mut again)
     }
 
     /// Evaluates at `start`, `start + step` … up to `end`; `step` in milliseconds.
@@ -207,16 +238,17 @@ impl Engine {
         }
         let grid = Grid { start: start.0, step, steps };
         let context = Context { end: end.0, step, ..self.context(start.0) };
-        let mut run = self.run(storage, grid, context, cancel);
-        prepare(text, &mut expr, &run.context)?;
-        let rows = match run.eval(&expr)? {
-            Table::Scalar(cells) => vec![Row { cells, ..Row::constant(0.0, steps) }],
-            Table::Rows(rows) => run.finished(rows)?,
-            Table::Text(_) => Vec::new(),
-        };
-        let mut matrix: Vec<MatrixRow> = rows.into_iter().map(|row| points(row, &grid)).collect();
-        matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(QueryValue::Matrix(matrix), &run.notes, text))
+        prepare(text, &mut expr, &context)?;
+        self.attempt(storage, (grid, context), &expr, cancel, |run| {
+            let rows = match run.eval(&expr)? {
+                Table::Scalar(cells) => vec![Row { cells, ..Row::constant(0.0, steps) }],
+                Table::Rows(rows) => run.finished(rows)?,
+                Table::Text(_) => Vec::new(),
+            };
+            let mut matrix: Vec<MatrixRow> = rows.into_iter().map(|row| points(row, &grid)).collect();
+            matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+            Ok(answer(QueryValue::Matrix(matrix), &run.notes, text))
+        })
     }
 
     fn context(&self, start: i64) -> Context {
@@ -243,6 +275,7 @@ impl Engine {
             bytes_max: self.options.max_memory,
             deadline: self.clock.now() + self.options.timeout,
             cancel,
+            flying: Arc::default(),
         };
         Run {
             storage,
@@ -252,6 +285,10 @@ impl Engine {
             clock: &self.clock,
             budget,
             threads: self.options.threads,
+            helpers: self.options.helpers.clone(),
+            staged: false,
+            clashed: false,
+            uses: HashMap::new(),
             held: 0,
             bytes: 0,
             stored: 0,

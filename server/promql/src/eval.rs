@@ -5,19 +5,22 @@
 use crate::{
     QueryError,
     expr::{Expr, Node},
-    functions::{CallSite, Kernel, window},
+    functions::{CallSite, Kernel},
     notes::Notes,
     plan::Context,
-    select::Want,
-    table::{Cell, Done, Grid, Row, Table, Value, merged, nameless},
-    worker,
+    select::{Key, Shared},
+    table::{Done, Grid, Row, Table, merged, nameless},
+    worker::{self, Helpers},
 };
 use runtime::{Clock, Monotonic};
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
 };
-use storage::{Columns, Storage};
+use storage::Storage;
 
 /// What a query may use.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Budget {
     pub(crate) bytes_max: usize,
     pub(crate) deadline: Monotonic,
     pub(crate) cancel: Option<Arc<AtomicBool>>,
+    /// Bytes that workers hold now.
+    pub(crate) flying: Arc<AtomicUsize>,
 }
 
 /// One evaluation.
@@ -38,14 +43,21 @@ pub(crate) struct Run<'a> {
     pub(crate) budget: Budget,
     /// Threads that may make rows.
     pub(crate) threads: usize,
+    pub(crate) helpers: Helpers,
+    /// Whether every step makes a table, because names taken away made series equal.
+    pub(crate) staged: bool,
+    /// Whether they did.
+    pub(crate) clashed: bool,
+    /// How often the query has a selector of these matchers.
+    pub(crate) uses: HashMap<String, usize>,
     /// Samples held now.
     pub(crate) held: usize,
     /// Bytes of the rows held now.
     pub(crate) bytes: usize,
     /// Bytes of the columns read, which stay until the end.
     pub(crate) stored: usize,
-    /// Columns read, by selector and times.
-    pub(crate) shared: HashMap<(String, i64, i64), Arc<Vec<Columns>>>,
+    /// Columns of selectors that come again.
+    pub(crate) shared: HashMap<Key, Shared>,
 }
 
 impl Run<'_> {
@@ -62,6 +74,12 @@ impl Run<'_> {
     pub(crate) fn hold(&mut self, samples: usize) -> Done<()> {
         self.held = self.held.saturating_add(samples);
         if self.held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+    }
+
+    /// Whether so many samples more could be held.
+    pub(crate) fn fits(&self, samples: usize) -> Done<()> {
+        let held = self.held.saturating_add(samples);
+        if held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
     /// Counts bytes of columns read.
@@ -98,7 +116,7 @@ impl Run<'_> {
         let mut chain = Vec::new();
         let mut lowest = expr;
         while let Node::Binary { left, .. } = &lowest.node {
-            if self.is_pinned(lowest) {
+            if self.is_pinned(lowest) || self.flows(lowest) {
                 break;
             }
             chain.push(lowest);
@@ -121,7 +139,7 @@ impl Run<'_> {
     }
 
     /// Whether one step of the expression stands for all.
-    fn is_pinned(&self, expr: &Expr) -> bool {
+    pub(crate) fn is_pinned(&self, expr: &Expr) -> bool {
         expr.invariant && self.grid.steps > 1 && !matches!(expr.node, Node::Number(..) | Node::Text(_))
     }
 
@@ -129,20 +147,20 @@ impl Run<'_> {
         if self.is_pinned(expr) {
             return self.once(expr);
         }
+        if self.flows(expr) {
+            return self.collected(expr).map(Table::Rows);
+        }
         match &expr.node {
             Node::Number(value, _) => Ok(Table::Scalar(vec![*value; self.grid.steps])),
             Node::Text(text) => Ok(Table::Text(text.value.clone())),
             Node::Paren(inner) => self.eval(inner),
-            Node::Select(selector) if selector.range.is_none() => {
-                self.instant(selector, expr.span.start, Want::Value).map(Table::Rows)
-            }
             Node::Select(_) | Node::Subquery { .. } => {
                 Err(QueryError::Execution("a range vector is no operand".to_owned()))
             }
-            Node::Unary { minus, body } => {
-                let table = self.eval(body)?;
-                if *minus { self.negated(table) } else { Ok(table) }
-            }
+            Node::Unary { minus, body } => match self.eval(body)? {
+                Table::Scalar(cells) if *minus => Ok(Table::Scalar(cells.into_iter().map(|cell| -cell).collect())),
+                table => Ok(table),
+            },
             // Reached for a pinned chain on its one step.
             Node::Binary { .. } => self.eval(expr),
             Node::Aggregate { op, param, body, without, labels } => {
@@ -151,39 +169,11 @@ impl Run<'_> {
             Node::Call { function, args } => {
                 let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
                 match function.kernel {
-                    Kernel::Map(kernel) => self.mapped(&site, kernel).map(Table::Rows),
-                    Kernel::OfHistogram(kernel) => self.of_histogram(&site, kernel).map(Table::Rows),
-                    Kernel::Window(kernel) => window::call(self, &site, kernel).map(Table::Rows),
                     Kernel::Call(kernel) => kernel(self, &site),
+                    _ => self.collected(expr).map(Table::Rows),
                 }
             }
         }
-    }
-
-    /// Evaluates an expression and gives its rows away one by one, held in memory no longer than that where possible:
-    /// selectors and range functions never become a table.
-    pub(crate) fn stream(&mut self, expr: &Expr, sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>) -> Done<()> {
-        if !self.is_pinned(expr) {
-            // The samples count against the limit as if they were held, as upstream; the bytes do not.
-            let mut counted = |run: &mut Run<'_>, row: Row| {
-                run.hold(row.weight())?;
-                sink(run, row)
-            };
-            match &expr.node {
-                Node::Paren(inner) => return self.stream(inner, sink),
-                Node::Select(selector) if selector.range.is_none() => {
-                    return self.each_instant(selector, expr.span.start, Want::Value, &mut counted);
-                }
-                Node::Call { function, args } => {
-                    if let Kernel::Window(kernel) = function.kernel {
-                        let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
-                        return window::stream(self, &site, kernel, &mut counted);
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.rows(expr)?.into_iter().try_for_each(|row| sink(self, row))
     }
 
     /// Evaluates at the first step only.
@@ -221,67 +211,6 @@ impl Run<'_> {
     /// Takes the name of a row away, at once or at the end of the query.
     pub(crate) fn unname(&self, row: &mut Row) {
         worker::unname(&self.context, row);
-    }
-
-    fn negated(&mut self, table: Table) -> Done<Table> {
-        match table {
-            Table::Scalar(cells) => Ok(Table::Scalar(cells.into_iter().map(|cell| -cell).collect())),
-            Table::Text(text) => Ok(Table::Text(text)),
-            Table::Rows(mut rows) => {
-                for row in &mut rows {
-                    self.unname(row);
-                    row.cells.iter_mut().for_each(|cell| *cell = -*cell);
-                    for histogram in row.histograms.iter_mut().flatten().flatten() {
-                        Arc::make_mut(histogram).scale(-1.0);
-                    }
-                }
-                merged(rows).map(Table::Rows)
-            }
-        }
-    }
-
-    /// A function of floats; histograms are left out. The vector comes first, scalars follow.
-    fn mapped(&mut self, site: &CallSite<'_>, kernel: fn(f64, &[f64]) -> Option<f64>) -> Done<Vec<Row>> {
-        let before = self.mark();
-        let rows = self.rows(&site.args[0])?;
-        let scalars = site.args[1..].iter().map(|arg| self.scalar(arg)).collect::<Done<Vec<_>>>()?;
-        let steps = self.grid.steps;
-        let mut given = vec![0.0; scalars.len()];
-        let mut out = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            self.unname(&mut row);
-            row.histograms = None;
-            for step in (0..steps).filter(|step| row.present[*step]).collect::<Vec<_>>() {
-                given.iter_mut().zip(&scalars).for_each(|(given, cells)| *given = cells[step]);
-                match kernel(row.cells[step], &given) {
-                    Some(value) => row.cells[step] = value,
-                    None => row.present[step] = false,
-                }
-            }
-            out.push(row);
-        }
-        let out = merged(out)?;
-        self.replaced(before, &out)?;
-        Ok(out)
-    }
-
-    /// A function of histograms; floats are left out.
-    fn of_histogram(&mut self, site: &CallSite<'_>, kernel: fn(&crate::histogram::Histogram) -> f64) -> Done<Vec<Row>> {
-        let before = self.mark();
-        let mut out = Vec::new();
-        for row in self.rows(&site.args[0])? {
-            let mut made = row.like();
-            self.unname(&mut made);
-            for step in 0..self.grid.steps {
-                if let Some(Cell::Histogram(histogram)) = row.get(step) {
-                    made.set(step, Value::Float(kernel(histogram)));
-                }
-            }
-            out.push(made);
-        }
-        let out = merged(out)?;
-        self.replaced(before, &out)?;
-        Ok(out)
     }
 
     /// Removes the names that were to go at the end.

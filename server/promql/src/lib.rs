@@ -12,8 +12,10 @@ pub mod expr;
 pub mod functions;
 pub mod histogram;
 mod kernel;
+mod keys;
 mod notes;
 mod parser;
+mod pipeline;
 mod plan;
 mod print;
 mod select;
@@ -25,3 +27,4 @@ pub use answer::{Answer, MatrixRow, ParseError, QueryError, QueryValue, VectorRo
 pub use engine::{Engine, EngineOptions, Features};
 pub use parser::{parse, parse_selector, parse_with};
 pub use print::pretty;
+pub use worker::Helpers;

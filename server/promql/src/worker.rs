@@ -1,32 +1,93 @@
-//! Rows made side by side: series are dealt to threads in order, and their rows are taken in that order, so that an
-//! answer does not depend on how many threads there are.
+//! Rows made side by side: units of work are numbered and made by whichever thread is free, and what comes of them is
+//! taken in the order of the numbers, so that an answer does not depend on how many threads there are.
 //!
-//! Left out: a pool shared by queries. Threads are begun for queries that are worth it and end with the operator.
+//! The caller's thread always works too; helpers come from a number that all queries share, so that no query waits for
+//! another one's, and begin only once there is a second unit.
 
 use crate::{
     QueryError,
     eval::{Budget, Run},
+    functions::column::Layout,
     notes::Notes,
     plan::Context,
-    table::{Done, Grid, Row, nameless},
+    table::{Done, Row, nameless},
 };
+use parking_lot::{Condvar, Mutex};
 use runtime::Clock;
-use std::{sync::atomic::Ordering, thread};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
-/// Cells a thread makes before it is waited for.
-const CELLS: usize = 1 << 19;
-/// Cells below which beginning a thread costs more than it gains.
-const CELLS_ALONE: usize = 1 << 18;
+/// Finished units that may wait for their turn, for each thread.
+const AHEAD: usize = 3;
+
+/// How many threads may help queries at once, over all queries that share it.
+#[derive(Clone, Debug)]
+pub struct Helpers(Arc<AtomicUsize>);
+
+impl Helpers {
+    /// So many at most.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(most)))
+    }
+
+    /// Takes up to `wanted` of them; they come back with the value.
+    fn take(&self, wanted: usize) -> Taken<'_> {
+        let mut got = 0;
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
+            got = wanted.min(free);
+            Some(free - got)
+        });
+        Taken(self, got)
+    }
+}
+
+struct Taken<'a>(&'a Helpers, usize);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(self.1, Ordering::Relaxed);
+    }
+}
+
+/// What is kept from one row to the next, because series of one target share it.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) layout: Option<Layout>,
+    /// Sample times, and one more than the place of the newest sample of each step.
+    pub(crate) newest: Option<(Arc<[i64]>, Vec<u32>)>,
+}
 
 /// What making rows needs of a query.
 pub(crate) struct Worker<'a> {
-    pub(crate) grid: Grid,
     pub(crate) context: &'a Context,
     pub(crate) notes: Notes,
+    /// By stage; the source has the first.
+    pub(crate) kept: Vec<Kept>,
+    /// Samples in the longest window of the row in work.
+    pub(crate) window: usize,
+    /// Samples of the row in work before a subquery's windows were laid over them.
+    pub(crate) inner: usize,
     clock: &'a Clock,
     budget: &'a Budget,
+    /// Bytes held besides what workers hold.
     held: usize,
 }
+
+/// A row and what it took to make it, in samples.
+pub(crate) struct Made {
+    pub(crate) row: Row,
+    pub(crate) window: usize,
+    pub(crate) inner: usize,
+}
+
+/// What comes of a unit.
+type Outcome = Done<(Vec<Made>, Notes)>;
 
 impl Worker<'_> {
     /// Fails when the query was cancelled or has run for too long.
@@ -34,10 +95,15 @@ impl Worker<'_> {
         alive(self.clock, self.budget)
     }
 
-    /// Whether so many samples more could be held.
-    pub(crate) fn fits(&self, samples: usize) -> Done<()> {
-        let held = self.held.saturating_add(samples);
-        if held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+    /// Counts bytes that a worker holds until it gives them back by [`Worker::release`].
+    pub(crate) fn hold(&self, bytes: usize) -> Done<()> {
+        let flying = self.budget.flying.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let limit = self.budget.bytes_max;
+        if flying.saturating_add(self.held) > limit { Err(QueryError::TooMuchMemory(limit)) } else { Ok(()) }
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        self.budget.flying.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Takes the name of a row away, at once or at the end of the query.
@@ -61,51 +127,194 @@ pub(crate) fn unname(context: &Context, row: &mut Row) {
     }
 }
 
-/// Makes a row of every item with `make`, which keeps `S` from one item to the next, and gives it to `sink` in order.
-pub(crate) fn rows<T: Sync, S: Default>(
+/// Gives the next unit of work; none is the end.
+pub(crate) type Supply<'s, W> = dyn FnMut() -> Done<Option<W>> + Send + 's;
+
+/// Makes rows of every unit with `make` and gives them to `sink` in order.
+pub(crate) fn drive<W: Send>(
     run: &mut Run<'_>,
-    items: &[T],
-    make: impl Fn(&mut Worker<'_>, &mut S, &T) -> Done<Option<Row>> + Sync,
-    sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>,
+    stages: usize,
+    next: &mut Supply<'_, W>,
+    make: &(dyn Fn(&mut Worker<'_>, W, &mut Vec<Made>) -> Done<()> + Sync),
+    sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>,
 ) -> Done<()> {
-    let steps = run.grid.steps.max(1);
-    let alone = run.threads < 2 || items.len().saturating_mul(steps) < CELLS_ALONE;
-    let (threads, part) = if alone { (1, 64) } else { (run.threads, (CELLS / steps).clamp(1, items.len())) };
-    for round in items.chunks(part.saturating_mul(threads)) {
-        let share = round.len().div_ceil(threads).max(1);
-        let (context, clock, clone) = (run.context, run.clock, run.budget.clone());
-        let work = |part: &[T]| {
-            let mut worker = Worker {
-                grid: run.grid,
-                context: &context,
-                notes: Notes::default(),
-                clock,
-                budget: &clone,
-                held: run.held,
-            };
-            let (mut state, mut rows) = (S::default(), Vec::with_capacity(part.len()));
-            for item in part {
-                worker.alive()?;
-                rows.extend(make(&mut worker, &mut state, item)?);
+    let (context, clock, budget, helpers) = (run.context, run.clock, run.budget.clone(), run.helpers.clone());
+    let (threads, held) = (run.threads, run.bytes.saturating_add(run.stored));
+    let worker = || Worker {
+        context: &context,
+        notes: Notes::default(),
+        kept: (0..=stages).map(|_| Kept::default()).collect(),
+        window: 0,
+        inner: 0,
+        clock,
+        budget: &budget,
+        held,
+    };
+    let work = |worker: &mut Worker<'_>, unit: Done<W>| -> Outcome {
+        worker.alive()?;
+        let mut rows = Vec::new();
+        make(worker, unit?, &mut rows)?;
+        Ok((rows, std::mem::take(&mut worker.notes)))
+    };
+    let mut own = worker();
+    let Some(first) = next()? else { return Ok(()) };
+    let made = work(&mut own, Ok(first));
+    taken(run, made, sink)?;
+    let helpers = helpers.take(threads.saturating_sub(1));
+    let queue = Queue {
+        supply: Mutex::new((next, Some(0))),
+        ready: Mutex::new(Ready { made: BTreeMap::new(), folded: 0, end: None, stopped: false }),
+        changed: Condvar::new(),
+        ahead: AHEAD * (helpers.1 + 1),
+    };
+    // A second unit decides whether helpers are worth their start.
+    let Some((number, unit)) = queue.take() else { return Ok(()) };
+    queue.put(number, work(&mut own, unit));
+    thread::scope(|scope| {
+        let _stop = Stop(&queue);
+        for _ in 0..helpers.1 {
+            scope.spawn(|| {
+                let _stop = Unwinding(&queue);
+                let mut worker = worker();
+                while queue.room() {
+                    let Some((number, unit)) = queue.take() else { break };
+                    queue.put(number, work(&mut worker, unit));
+                }
+            });
+        }
+        loop {
+            while let Some(made) = queue.due() {
+                taken(run, made, sink)?;
             }
-            Ok((rows, worker.notes))
+            if let Some((number, unit)) = queue.take() {
+                queue.put(number, work(&mut own, unit));
+            } else if !queue.wait() {
+                return Ok(());
+            }
+        }
+    })
+}
+
+fn taken(run: &mut Run<'_>, made: Outcome, sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>) -> Done<()> {
+    let (rows, notes) = made?;
+    run.notes.absorb(notes);
+    rows.into_iter().try_for_each(|row| sink(run, row))
+}
+
+/// Units on their way from the supply through the workers to the sink.
+struct Queue<'q, 's, W> {
+    /// The supply and the number of the next unit; none once it has ended.
+    supply: Mutex<(&'q mut Supply<'s, W>, Option<u64>)>,
+    ready: Mutex<Ready>,
+    changed: Condvar,
+    /// Finished units that may wait.
+    ahead: usize,
+}
+
+struct Ready {
+    made: BTreeMap<u64, Outcome>,
+    /// The number whose turn it is.
+    folded: u64,
+    /// The number after the last, once that is known.
+    end: Option<u64>,
+    stopped: bool,
+}
+
+impl<W> Queue<'_, '_, W> {
+    /// The next unit and its number.
+    fn take(&self) -> Option<(u64, Done<W>)> {
+        let mut supply = self.supply.lock();
+        let number = supply.1?;
+        let unit = (supply.0)();
+        let (found, end) = match unit {
+            Ok(Some(unit)) => (Some((number, Ok(unit))), None),
+            Ok(None) => (None, Some(number)),
+            Err(error) => (Some((number, Err(error))), Some(number + 1)),
         };
-        let made: Vec<Done<(Vec<Row>, Notes)>> = if threads == 1 {
-            vec![work(round)]
-        } else {
-            let work = &work;
-            thread::scope(|scope| {
-                let begun: Vec<_> = round.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
-                let joined = begun.into_iter().map(|thread| thread.join());
-                // A panic of a thread is this one's.
-                joined.map(|made| made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-            })
-        };
-        for made in made {
-            let (rows, notes) = made?;
-            run.notes.absorb(notes);
-            rows.into_iter().try_for_each(|row| sink(run, row))?;
+        supply.1 = if end.is_some() { None } else { Some(number + 1) };
+        drop(supply);
+        if end.is_some() {
+            self.ready.lock().end = end;
+            self.changed.notify_all();
+        }
+        found
+    }
+
+    fn put(&self, number: u64, made: Outcome) {
+        self.ready.lock().made.insert(number, made);
+        self.changed.notify_all();
+    }
+
+    /// What has its turn, if it is finished.
+    fn due(&self) -> Option<Outcome> {
+        let mut ready = self.ready.lock();
+        let number = ready.folded;
+        let made = ready.made.remove(&number)?;
+        ready.folded += 1;
+        drop(ready);
+        self.changed.notify_all();
+        Some(made)
+    }
+
+    /// Waits until what has its turn is finished; false when there is nothing more.
+    fn wait(&self) -> bool {
+        let mut ready = self.ready.lock();
+        loop {
+            if ready.stopped || ready.end == Some(ready.folded) {
+                return false;
+            }
+            if ready.made.contains_key(&ready.folded) {
+                return true;
+            }
+            self.changed.wait(&mut ready);
         }
     }
-    Ok(())
+
+    /// Waits until a helper may go on; false when it need not.
+    fn room(&self) -> bool {
+        let mut ready = self.ready.lock();
+        while !ready.stopped && ready.made.len() >= self.ahead {
+            self.changed.wait(&mut ready);
+        }
+        !ready.stopped
+    }
+
+    fn stop(&self) {
+        self.ready.lock().stopped = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Ends helpers when the caller's thread is done, however that came.
+struct Stop<'a, 'q, 's, W>(&'a Queue<'q, 's, W>);
+
+impl<W> Drop for Stop<'_, '_, '_, W> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Ends everything when a helper panics; the scope then passes its panic on.
+struct Unwinding<'a, 'q, 's, W>(&'a Queue<'q, 's, W>);
+
+impl<W> Drop for Unwinding<'_, '_, '_, W> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn helpers_are_lent_and_come_back() {
+        let helpers = Helpers::new(3);
+        let two = helpers.take(2);
+        assert_eq!((two.1, helpers.take(5).1), (2, 1));
+        drop(two);
+        assert_eq!(helpers.take(9).1, 3);
+    }
 }

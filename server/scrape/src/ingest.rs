@@ -192,7 +192,7 @@ impl Loop {
             keep_classic: self.config.always_scrape_classic,
             custom_buckets: self.config.convert_classic_histograms,
             start_timestamps: false,
-            type_and_unit_labels: self.config.type_and_unit_labels,
+            type_and_unit_labels: self.config.features.type_and_unit_labels,
         };
         let mut parser = Parser::with_options(body, format, options);
         let mut pass = Pass::default();

@@ -21,4 +21,4 @@ pub use failure::Failure;
 pub use ingest::{Loop, Outcome};
 pub use metadata::Families;
 pub use pool::{Scraper, TargetFamilies};
-pub use target::{ActiveTarget, DroppedTarget, Health, ScrapeConfig, TargetsView};
+pub use target::{ActiveTarget, DroppedTarget, Features, Health, NameValidation, ScrapeConfig, TargetsView};

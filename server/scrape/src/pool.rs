@@ -39,8 +39,8 @@ type Key = (Labels, String);
 struct Pool {
     config: Arc<ScrapeConfig>,
     http: Http,
-    /// Groups of running discovery, by source.
-    found: BTreeMap<String, Group>,
+    /// What discovery found.
+    found: Vec<Arc<Group>>,
     targets: HashMap<Key, Running>,
     /// Targets in the order they were found, for display.
     order: Vec<Key>,
@@ -111,17 +111,11 @@ impl Scraper {
         }
     }
 
-    /// Takes what discovery found for a job; each group replaces the one of its source, an empty one removes it.
-    pub fn update(&self, job: &str, groups: Vec<Group>) {
+    /// Takes what discovery found for a job, all of it: groups that it found before and are not there are gone.
+    pub fn update(&self, job: &str, groups: Vec<Arc<Group>>) {
         let mut pools = self.pools.lock();
         let Some(pool) = pools.get_mut(job) else { return };
-        for group in groups {
-            if group.targets.is_empty() {
-                pool.found.remove(&group.source);
-            } else {
-                pool.found.insert(group.source.clone(), group);
-            }
-        }
+        pool.found = groups;
         pool.sync(&self.shared);
     }
 
@@ -166,7 +160,7 @@ impl Pool {
         Self {
             http: Http::new(&config, shared),
             config: Arc::new(config),
-            found: BTreeMap::new(),
+            found: Vec::new(),
             targets: HashMap::new(),
             order: Vec::new(),
             dropped: Vec::new(),
@@ -176,7 +170,8 @@ impl Pool {
 
     /// Starts, changes and ends loops until they are what configuration and groups say.
     fn sync(&mut self, shared: &Arc<Shared>) {
-        let sorted = target::targets(&self.config, self.config.groups.iter().chain(self.found.values()));
+        let sorted =
+            target::targets(&self.config, self.config.groups.iter().chain(self.found.iter().map(|group| &**group)));
         let Sorted { active, dropped, dropped_count, refused } = sorted;
         let job = self.config.job_name.as_str();
         for why in refused {

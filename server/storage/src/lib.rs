@@ -54,6 +54,22 @@ pub enum AppendError {
         /// The flag that sets it.
         flag: &'static str,
     },
+    /// A new series is one too many.
+    #[error("series limit of {limit} reached, raise {flag}; {most}")]
+    Crowded {
+        /// How many there may be.
+        limit: u64,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Who has the most.
+        most: String,
+    },
+    /// Before the newest exemplar of its series.
+    #[error("out of order exemplar")]
+    OutOfOrderExemplar,
+    /// The labels of an exemplar are too long.
+    #[error("label length for exemplar exceeds maximum of 128 UTF-8 characters")]
+    ExemplarLabels,
 }
 
 /// Why a read failed.
@@ -161,9 +177,31 @@ pub trait Querier: Send {
 }
 
 /// Series on their way out, a batch at a time.
-pub trait SeriesSet {
+pub trait SeriesSet: Send {
     /// Fills `batch` with the next series, at most `series_max` of them; an empty batch is the end.
     fn next_batch(&mut self, series_max: usize, batch: &mut Vec<Columns>) -> Result<(), ReadError>;
+    /// The next series before their samples are decoded, at most `series_max` of them; none is the end. Shares follow
+    /// each other as batches do, whoever decodes them and when.
+    fn next_share(&mut self, series_max: usize) -> Result<Option<Box<dyn Share>>, ReadError> {
+        let mut batch = Vec::new();
+        self.next_batch(series_max, &mut batch)?;
+        Ok(if batch.is_empty() { None } else { Some(Box::new(Decoded(batch))) })
+    }
+}
+
+/// Some series of a [`SeriesSet`] that are yet to be decoded, on whichever thread has time.
+pub trait Share: Send {
+    /// The series in their order; those without a sample in the range are left out, so that there may be none.
+    fn columns(self: Box<Self>) -> Result<Vec<Columns>, ReadError>;
+}
+
+/// A share of what lies decoded.
+struct Decoded(Vec<Columns>);
+
+impl Share for Decoded {
+    fn columns(self: Box<Self>) -> Result<Vec<Columns>, ReadError> {
+        Ok(self.0)
+    }
 }
 
 /// One series as columns: `times[i]` goes with `values[i]`. Histogram samples are listed apart by time; a float

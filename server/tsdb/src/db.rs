@@ -2,29 +2,35 @@
 
 use crate::{
     Error, Options,
-    head::{Head, admissible},
+    exemplars::Ring,
+    head::{Head, replay::Replay, segments},
     manifest::Manifest,
+    metrics::Refusals,
     part::Part,
-    record::{self, Entry, Sample},
-    snapshot,
+    record::{self, Batch},
+    snapshot::{self, Restored},
+    transaction::Transaction,
     view::View,
 };
-use model::{Exemplar, Labels, Metadata, Timestamp, Value};
+use model::{Matcher, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use runtime::{Disk, Log, Recovery};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
-use storage::{AppendError, Appender, Cardinality, Querier, SeriesId, Stats, Storage};
+use storage::{Appender, Cardinality, Querier, ReadError, SeriesExemplars, Stats, Storage};
 
 /// The folder of the log.
 const LOG: &str = "wal";
 /// Where files that cannot be read are kept.
 const ASIDE: &str = "aside";
 
-/// A store in a folder. Locks are taken in the order log, parts, head.
+/// A store in a folder. Locks are taken in the order manifest, log, parts, head, the others.
 pub struct Tsdb {
     pub(crate) disk: Disk,
     pub(crate) options: Options,
@@ -34,8 +40,15 @@ pub struct Tsdb {
     /// Held by whoever changes parts.
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) unmergeable: Mutex<BTreeSet<String>>,
+    pub(crate) exemplars: Mutex<Ring>,
+    /// The newest sample when the head was last written.
+    pub(crate) snapshot_at: Mutex<Option<i64>>,
+    /// Memory of commits, for the next ones: a record unpacked and packed, and batches.
+    pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>)>,
+    pub(crate) batches: Mutex<Vec<Batch>>,
+    pub(crate) refusals: Refusals,
     recovery: Recovery,
-    damaged: u64,
+    pub(crate) damaged: AtomicU64,
 }
 
 impl Tsdb {
@@ -59,23 +72,33 @@ impl Tsdb {
                 }
             }
         }
-        let mut head = Head::new(options, manifest.floor);
-        if let Some((name, _)) = manifest.snapshot.clone() {
-            let read = disk.read(&name).map_err(Error::disk(format!("reading {name}")));
-            match read.and_then(|bytes| snapshot::read(&name, &bytes, options, manifest.floor)) {
-                Ok(read) => head = read,
+        let Restored { mut head, ring: mut exemplars, missing } = match &manifest.snapshot {
+            None => Restored::empty(options, manifest.floor),
+            Some((name, _)) => match snapshot::read(&disk, name, options, manifest.floor) {
+                Ok(read) => read,
                 Err(error) => {
                     damaged += 1;
-                    set_aside(&disk, &name, &error)?;
+                    set_aside(&disk, name, &error)?;
+                    Restored::empty(options, manifest.floor)
                 }
-            }
+            },
+        };
+        for (name, error) in &missing {
+            damaged += 1;
+            set_aside(&disk, name, error)?;
         }
+        let kept: BTreeSet<String> =
+            head.segments.sealed().iter().map(|segment| segments::name(segment.number)).collect();
+        remove_all(&disk, |name| name.starts_with(segments::PREFIX) && !kept.contains(name))?;
         if damaged > 0 {
             manifest.publish(&disk)?;
         }
+        let snapshot_at = head.max_time;
         let known = manifest.snapshot.as_ref().map_or(0, |(_, record)| *record);
+        let mut row = Vec::new();
         let replay = |number: u64, payload: &[u8]| {
-            if number > known && record::take(payload, &mut head).is_err() {
+            let mut receiver = Replay { head: &mut head, exemplars: &mut exemplars };
+            if number > known && record::take(payload, &mut receiver, &mut row).is_err() {
                 damaged += 1;
                 tracing::error!(record = number, "a record of the log is not what was written and was passed over");
             }
@@ -94,8 +117,13 @@ impl Tsdb {
             head: RwLock::new(head),
             manifest: Mutex::new(manifest),
             unmergeable: Mutex::default(),
+            exemplars: Mutex::new(exemplars),
+            snapshot_at: Mutex::new(snapshot_at),
+            scratch: Mutex::default(),
+            batches: Mutex::default(),
+            refusals: Refusals::default(),
             recovery,
-            damaged,
+            damaged: AtomicU64::new(damaged),
         })
     }
 
@@ -112,9 +140,9 @@ impl Tsdb {
         &self.recovery
     }
 
-    /// Files and records that could not be read at the start and were set aside or passed over.
+    /// Files and records that could not be read and were set aside or passed over.
     pub fn damaged(&self) -> u64 {
-        self.damaged
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Bytes of the log.
@@ -137,10 +165,16 @@ impl Tsdb {
 
 /// Removes what a crash left behind: files that no manifest names.
 fn remove_strangers(disk: &Disk, manifest: &Manifest) -> Result<(), Error> {
-    let snapshot = manifest.snapshot.as_ref().map(|(name, _)| name);
-    for name in disk.list("").map_err(Error::disk("listing the data folder"))? {
+    let snapshot = manifest.snapshot.as_ref().map(|(name, _)| name.as_str());
+    remove_all(disk, |name| {
         let ours = name.starts_with("part-") || name.starts_with("head-");
-        if ours && !manifest.parts.contains(&name) && Some(&name) != snapshot {
+        ours && !manifest.parts.iter().any(|part| part == name) && Some(name) != snapshot
+    })
+}
+
+fn remove_all(disk: &Disk, gone: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for name in disk.list("").map_err(Error::disk("listing the data folder"))? {
+        if gone(&name) {
             disk.remove(&name).map_err(Error::disk(format!("removing {name}")))?;
         }
     }
@@ -160,11 +194,20 @@ fn set_aside(disk: &Disk, name: &str, error: &Error) -> Result<(), Error> {
 
 impl Storage for Tsdb {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(Transaction { db: self, pending: Vec::new(), newest: HashMap::new() })
+        Box::new(Transaction::new(self))
     }
 
     fn querier(&self, min: Timestamp, max: Timestamp) -> Box<dyn Querier + '_> {
         Box::new(View { db: self, min: min.0, max: max.0 })
+    }
+
+    fn exemplars(
+        &self,
+        min: Timestamp,
+        max: Timestamp,
+        selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<SeriesExemplars>, ReadError> {
+        Ok(self.exemplars.lock().select(min.0, max.0, selectors))
     }
 
     fn cardinality(&self, top: usize) -> Cardinality {
@@ -175,95 +218,16 @@ impl Storage for Tsdb {
         let parts = self.parts.read();
         let head = self.head.read();
         let stored = parts.iter().map(|part| part.summary.samples).sum::<u64>();
-        let oldest = parts.iter().map(|part| part.summary.min).chain(head.min_time).min();
+        let late = head.late_range.map(|(min, _)| min);
+        let oldest = parts.iter().map(|part| part.summary.min).chain(head.min_time).chain(late).min();
         let newest = parts.iter().map(|part| part.summary.max).chain(head.max_time).max();
         Stats {
-            series: head.series.len() as u64,
+            series: head.len(),
             samples: stored + head.samples,
-            appended: head.appended,
+            appended: head.counts.appended,
             min_time: oldest.map(Timestamp),
             max_time: newest.map(Timestamp),
         }
-    }
-}
-
-struct Transaction<'a> {
-    db: &'a Tsdb,
-    pending: Vec<Sample>,
-    /// Where the newest pending sample of a series is, by series.
-    newest: HashMap<u64, usize>,
-}
-
-impl Transaction<'_> {
-    fn add(&mut self, sample: Sample) -> Result<(), AppendError> {
-        let fresh = match self.newest.get(&sample.series).and_then(|place| self.pending.get(*place)) {
-            Some(last) => admissible(last.at, sample.at, || last.entry.same(&sample.entry))?,
-            None => self.db.head.read().admit(sample.series, sample.at, &sample.entry)?,
-        };
-        if fresh {
-            self.newest.insert(sample.series, self.pending.len());
-            self.pending.push(sample);
-        }
-        Ok(())
-    }
-}
-
-impl Appender for Transaction<'_> {
-    fn series(&mut self, labels: &Labels) -> Result<SeriesId, AppendError> {
-        if let Some(id) = self.db.head.read().ids.get(labels) {
-            return Ok(SeriesId(*id));
-        }
-        self.db.head.write().register(labels).map(SeriesId)
-    }
-
-    fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError> {
-        self.add(Sample { series: series.0, at: at.0, start: None, entry: Entry::Float(value) })
-    }
-
-    fn sample(&mut self, series: SeriesId, sample: model::Sample) -> Result<(), AppendError> {
-        let entry = match sample.value {
-            Value::Float(value) => Entry::Float(value),
-            Value::Histogram(histogram) => Entry::Histogram(histogram),
-        };
-        self.add(Sample { series: series.0, at: sample.at.0, start: sample.start.map(|start| start.0), entry })
-    }
-
-    fn exemplar(&mut self, series: SeriesId, _: Exemplar) -> Result<(), AppendError> {
-        self.db.head.read().known(series.0)
-    }
-
-    fn metadata(&mut self, series: SeriesId, _: &Metadata) -> Result<(), AppendError> {
-        self.db.head.read().known(series.0)
-    }
-
-    fn commit(self: Box<Self>) -> Result<(), AppendError> {
-        let Self { db, mut pending, .. } = *self;
-        let mut log = db.log.lock();
-        let mut payload = Vec::new();
-        let unlogged: Vec<u64> = {
-            let head = db.head.read();
-            // What has moved into parts since it was admitted comes too late.
-            pending.retain(|sample| sample.at >= head.admit_from && head.series.contains_key(&sample.series));
-            let unlogged: BTreeSet<u64> = pending.iter().map(|sample| sample.series).collect();
-            let unlogged: Vec<u64> =
-                unlogged.into_iter().filter(|id| head.series.get(id).is_some_and(|series| !series.logged)).collect();
-            let named: Vec<(u64, &Labels)> =
-                unlogged.iter().filter_map(|id| Some((*id, &head.series.get(id)?.labels))).collect();
-            record::put(named.into_iter(), &pending, &mut payload);
-            unlogged
-        };
-        if pending.is_empty() {
-            return Ok(());
-        }
-        log.append(&payload).map_err(|error| AppendError::Unwritable(error.to_string()))?;
-        let mut head = db.head.write();
-        for id in unlogged {
-            if let Some(series) = head.series.get_mut(&id) {
-                series.logged = true;
-            }
-        }
-        head.apply(pending);
-        Ok(())
     }
 }
 

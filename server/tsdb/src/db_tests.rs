@@ -1,9 +1,10 @@
 //! The store against an oracle: contract, restarts, flushes, merges, retention, damage, crashes.
 
 use super::*;
-use model::{FloatHistogram, Matcher};
+use model::{FloatHistogram, Labels, Matcher, Value};
 use runtime::LogOptions;
 use std::collections::BTreeMap;
+use storage::AppendError;
 use testkit::{Fault, Rng, SimDisk};
 
 /// Minutes instead of hours.
@@ -13,6 +14,12 @@ const SMALL: Options = Options {
     chunk_samples: 7,
     series_max: 1000,
     series_flag: "--x",
+    job_series_max: 0,
+    job_series_flag: "--y",
+    out_of_order_ms: 0,
+    exemplars_max: 10,
+    segment_bytes: 600,
+    snapshot_ms: 40_000,
     retention_ms: None,
     retention_bytes: None,
     log: LogOptions { segment_bytes: 4000, record_bytes_max: 1 << 20, unsynced_bytes_max: 1 << 16 },
@@ -291,6 +298,16 @@ fn includes(found: &Content, wanted: &Content, what: &str) {
     }
 }
 
+/// Both are the same, or the first difference is told.
+fn same(found: &Content, wanted: &Content, what: &str) {
+    includes(found, wanted, what);
+    for (series, points) in found {
+        let have = wanted.get(series).map_or(&[][..], Vec::as_slice);
+        let strange = points.iter().find(|point| !have.contains(point));
+        assert_eq!((strange, points.len()), (None, have.len()), "{what}: {series}");
+    }
+}
+
 /// A calm start finds what is wanted, nothing that was never tried, and goes on.
 fn restart(sim: &SimDisk, wanted: &Content, from: i64, what: &str) -> Content {
     let store = Tsdb::open(sim.disk(), SMALL).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -303,7 +320,7 @@ fn restart(sim: &SimDisk, wanted: &Content, from: i64, what: &str) -> Content {
         store.maintain().unwrap_or_else(|error| panic!("{what}: {error}"));
     }
     store.sync().unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert_eq!(content(&store, i64::MIN, i64::MAX), found, "{what}: after going on");
+    same(&content(&store, i64::MIN, i64::MAX), &found, &format!("{what}: after going on"));
     found
 }
 
@@ -350,5 +367,20 @@ fn a_single_fault_anywhere_loses_nothing_promised() {
                 restart(&sim, &durable, 10_000_000, &format!("{what}, power cut"));
             }
         }
+    }
+}
+
+#[test]
+fn samples_behind_a_long_gap_stay_when_what_is_before_it_is_flushed() {
+    let store = open(&SimDisk::new(1).disk());
+    let (mut rng, mut oracle) = (Rng::new(5), Content::new());
+    for step in 0..14 {
+        scrape(&store, 1_000_000 + step * 20_000, &mut rng, &mut oracle).expect("stored");
+    }
+    for step in 0..3 {
+        scrape(&store, 10_000_000 + step * 40_000, &mut rng, &mut oracle).expect("stored");
+        same(&content(&store, i64::MIN, i64::MAX), &oracle, &format!("before {step}"));
+        store.maintain().expect("in order");
+        same(&content(&store, i64::MIN, i64::MAX), &oracle, &format!("after {step}"));
     }
 }

@@ -54,7 +54,18 @@ pub(crate) fn pack(bytes: &[u8], level: i32, out: &mut Vec<u8>) {
     }
 }
 
-/// Gives what [`pack`] got to `read`; `max` bounds its length.
+/// Appends bytes as they are, in the form of [`pack`].
+pub(crate) fn put_plain(bytes: &[u8], out: &mut Vec<u8>) {
+    varint::put(bytes.len() as u64, out);
+    varint::put(0, out);
+    out.extend_from_slice(bytes);
+}
+
+/// A file whose bytes cannot be trusted, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable(pub(crate) String);
+
+/// Gives what [`pack`] or [`put_plain`] got to `read`; `max` bounds its length.
 pub(crate) fn unpack<T>(
     bytes: &mut &[u8],
     max: usize,

@@ -1,24 +1,56 @@
 //! From head to part: when enough time has gathered, its oldest range becomes a file and leaves memory and log.
 
-use crate::{Error, Tsdb, part::Part, snapshot, writer::PartWriter};
-use model::Labels;
-use std::sync::Arc;
+use crate::{
+    Error, Tsdb,
+    head::{Side, segments},
+    manifest::Manifest,
+    part::Part,
+    snapshot::{self, Cut},
+    writer::{PartWriter, WINDOW_MS},
+};
+use runtime::Log;
+use std::sync::{Arc, atomic::Ordering};
 
 /// Series decoded under one lock.
 const STEP: usize = 32;
+/// Series moved by one call of maintenance when slots have become free; some hundredths of a second.
+const MOVES_MAX: usize = 50_000;
+/// Samples out of order that wait in memory for the next part.
+const LATE_MAX: usize = 1 << 20;
 
 impl Tsdb {
-    /// Does what is due: ranges of the head become parts, parts are merged, old parts go. Call it every half minute, from
-    /// a thread that may block. Memory: one group of series, and the head once as it lies.
+    /// Does what is due: full segments of the head go to files, ranges of the head become parts, parts are merged, old
+    /// parts go, the head is written as a snapshot. Call it every half minute, from a thread that may block. Memory: one
+    /// group of series, and twelve bytes a series while they are put in order.
     ///
     /// # Errors
     /// [`Error`]; nothing is lost, and the next call tries again.
     pub fn maintain(&self) -> Result<(), Error> {
+        self.head.write().compact(MOVES_MAX);
+        self.save_segments()?;
+        let mut flushed = false;
         while let Some(end) = self.flush_due() {
             self.flush(end)?;
+            flushed = true;
+        }
+        if flushed || self.late_due() {
+            self.flush_late()?;
         }
         self.expire()?;
         while self.merge(false)? {}
+        if self.snapshot_due() {
+            self.write_snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the ended segments of the head into files.
+    fn save_segments(&self) -> Result<(), Error> {
+        let unsaved = self.head.read().segments.unsaved();
+        for segment in unsaved {
+            let saved = segments::save(&self.disk, &segment)?;
+            self.head.write().segments.replace(saved);
+        }
         Ok(())
     }
 
@@ -38,7 +70,7 @@ impl Tsdb {
     /// The end of the oldest range of the head.
     fn oldest_range(&self) -> Option<i64> {
         let (head, length) = (self.head.read(), self.options.part_ms);
-        let oldest = head.min_time?.max(head.floor);
+        let oldest = head.min_time?.max(head.floor).max(head.flush_from);
         oldest.div_euclid(length).checked_add(1)?.checked_mul(length)
     }
 
@@ -59,46 +91,197 @@ impl Tsdb {
         }
         let part_name = next.name("part");
         let moved = self.write_part(&part_name, end)?;
-        let (snapshot_name, snapshot, record) = {
-            let mut log = self.log.lock();
-            log.rotate().map_err(Error::disk("syncing the log"))?;
-            (next.name("head"), snapshot::write(&self.head.read(), end, moved), log.last())
-        };
-        self.disk.publish(&snapshot_name, &snapshot).map_err(Error::disk(format!("writing {snapshot_name}")))?;
-        drop(snapshot);
-        let part = (moved > 0).then(|| Part::open(&self.disk, &part_name)).transpose()?;
-        next.parts.extend(part.as_ref().map(|part| part.name.clone()));
-        let old = next.snapshot.replace((snapshot_name, record));
+        if moved == 0 {
+            self.skip_gap(end);
+            return Ok(());
+        }
+        let cut = Cut { floor: end, late: i64::MIN, samples: moved };
+        let (old, record) = self.snapshot_into(&mut next, cut, None)?;
+        let part = Part::open(&self.disk, &part_name)?;
+        next.parts.push(part.name.clone());
         next.floor = end;
+        next.publish(&self.disk)?;
+        *manifest = next;
+        let dropped = {
+            let mut parts = self.parts.write();
+            let mut head = self.head.write();
+            parts.push(Arc::new(part));
+            head.truncate(end, moved)
+        };
+        self.after_snapshot(old, record)?;
+        for number in dropped {
+            let name = segments::name(number);
+            self.disk.remove(&name).map_err(Error::disk(format!("removing {name}")))?;
+        }
+        Ok(())
+    }
+
+    /// Finds where samples go on after a time before which there are none; ranges in between are not looked at one by
+    /// one. O(samples in memory), which is for those who pause.
+    fn skip_gap(&self, end: i64) {
+        // Commits meanwhile lower it.
+        self.head.write().flush_from = i64::MAX;
+        let slots: Vec<u32> = self.head.read().slots().map(|(slot, _)| slot).collect();
+        let (mut oldest, mut builder) = (i64::MAX, model::Builder::default());
+        for step in slots.chunks(STEP) {
+            let raws: Vec<_> = {
+                let head = self.head.read();
+                let shared = head.shared();
+                step.iter().map(|slot| head.raw(*slot, &shared, &mut builder)).collect()
+            };
+            for raw in raws {
+                oldest = oldest.min(raw.readable(end, i64::MAX).0.range().map_or(i64::MAX, |(first, _)| first));
+            }
+        }
+        let mut head = self.head.write();
+        head.flush_from = head.flush_from.min(oldest).max(end);
+    }
+
+    /// Writes a snapshot into the manifest to be, without what was cut off. Commits wait for it, all along when the log
+    /// is given. Answers the snapshot that it replaces, and the last record of the log that is in it.
+    fn snapshot_into(
+        &self,
+        next: &mut Manifest,
+        cut: Cut,
+        held: Option<&mut Log>,
+    ) -> Result<(Option<String>, u64), Error> {
+        let name = next.name("head");
+        let write = |log: &mut Log| {
+            log.rotate().map_err(Error::disk("syncing the log"))?;
+            self.head.write().segments.freeze();
+            let (head, ring) = (self.head.read(), self.exemplars.lock());
+            snapshot::write(&self.disk, &name, &head, &ring, cut)?;
+            Ok(log.last())
+        };
+        let record = match held {
+            Some(log) => write(log)?,
+            None => write(&mut self.log.lock())?,
+        };
+        let published = self.save_segments().and_then(|()| snapshot::publish(&self.disk, &name));
+        if let Err(error) = published {
+            // Best effort: a leftover is removed at the next start.
+            let _ = self.disk.remove(&snapshot::temporary(&name));
+            return Err(error);
+        }
+        let old = next.snapshot.replace((name, record)).map(|(name, _)| name);
+        Ok((old, record))
+    }
+
+    /// Gives up what a snapshot that counts has made needless.
+    fn after_snapshot(&self, old: Option<String>, record: u64) -> Result<(), Error> {
+        if let Some(name) = old {
+            self.disk.remove(&name).map_err(Error::disk(format!("removing {name}")))?;
+        }
+        *self.snapshot_at.lock() = self.head.read().max_time;
+        self.log.lock().forget(record).map_err(Error::disk("removing log segments"))
+    }
+
+    /// Whether the newest sample has advanced enough since the last snapshot.
+    fn snapshot_due(&self) -> bool {
+        let (newest, at) = (self.head.read().max_time, *self.snapshot_at.lock());
+        newest.is_some_and(|newest| at.is_none_or(|at| newest.saturating_sub(at) >= self.options.snapshot_ms))
+    }
+
+    /// Writes the head as a snapshot, so that the next start reads only what comes after.
+    fn write_snapshot(&self) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        let cut = Cut { floor: manifest.floor, late: i64::MIN, samples: 0 };
+        let (old, record) = self.snapshot_into(&mut next, cut, None)?;
+        next.publish(&self.disk)?;
+        *manifest = next;
+        self.after_snapshot(old, record)
+    }
+
+    /// Writes the samples before `end` that came in order; answers how many there were.
+    fn write_part(&self, name: &str, end: i64) -> Result<u64, Error> {
+        let slots = self.head.read().sorted_slots();
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
+        let mut builder = model::Builder::default();
+        for step in slots.chunks(STEP) {
+            let (raws, floor) = {
+                let head = self.head.read();
+                let shared = head.shared();
+                let raws: Vec<_> = step.iter().map(|slot| head.raw(*slot, &shared, &mut builder)).collect();
+                (raws, head.floor)
+            };
+            for raw in raws {
+                let (points, damage) = raw.readable(floor, end - 1);
+                if let Some(file) = damage {
+                    // Waiting would not mend it, and would keep all others in memory.
+                    self.damaged.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(series = %raw.labels, file = file.0, "samples of a series cannot be read and are lost");
+                }
+                writer.add(&raw.labels, points)?;
+            }
+        }
+        Ok(writer.finish()?.map_or(0, |summary| summary.samples))
+    }
+
+    /// Whether too many samples that came out of order wait in memory for the next part.
+    fn late_due(&self) -> bool {
+        let head = self.head.read();
+        let waits = head.late_range.is_some_and(|(min, _)| min < head.floor);
+        waits && head.sides.values().map(|side| side.late.len()).sum::<usize>() > LATE_MAX
+    }
+
+    /// Moves the samples that came out of order, from ranges that are in parts already, into parts of their own. Commits
+    /// wait until they have left memory.
+    fn flush_late(&self) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock();
+        let floor = manifest.floor;
+        if self.head.read().late_range.is_none_or(|(min, _)| min >= floor) {
+            return Ok(());
+        }
+        let mut next = manifest.clone();
+        let mut log = self.log.lock();
+        let (mut new, mut from, mut samples) = (Vec::new(), i64::MIN, 0);
+        while let Some(end) = self.late_range_from(from, floor) {
+            let name = next.name("part");
+            samples += self.write_late(&name, from, end)?;
+            new.push(Arc::new(Part::open(&self.disk, &name)?));
+            from = end;
+        }
+        let cut = Cut { floor, late: floor, samples };
+        let (old, record) = self.snapshot_into(&mut next, cut, Some(&mut log))?;
+        let mut all = self.parts.read().clone();
+        for part in new {
+            all.insert(all.partition_point(|have| have.summary.min <= part.summary.min), part);
+        }
+        next.parts = all.iter().map(|part| part.name.clone()).collect();
         next.publish(&self.disk)?;
         *manifest = next;
         {
             let mut parts = self.parts.write();
-            let mut head = self.head.write();
-            parts.extend(part.map(Arc::new));
-            head.truncate(end, moved);
+            *parts = all;
+            self.head.write().drop_late(floor, samples);
         }
-        if let Some((name, _)) = old {
-            self.disk.remove(&name).map_err(Error::disk(format!("removing {name}")))?;
-        }
-        self.log.lock().forget(record).map_err(Error::disk("removing log segments"))
+        drop(log);
+        self.after_snapshot(old, record)
     }
 
-    /// Writes the samples before `end`; answers how many there were.
-    fn write_part(&self, name: &str, end: i64) -> Result<u64, Error> {
-        let mut all: Vec<(Labels, u64)> =
-            self.head.read().ids.iter().map(|(labels, id)| (labels.clone(), *id)).collect();
-        all.sort_unstable();
-        let mut writer = PartWriter::create(&self.disk, name)?;
-        for step in all.chunks(STEP) {
-            let (raws, floor) = {
-                let head = self.head.read();
-                let raws: Vec<_> = step.iter().filter_map(|(_, id)| head.series.get(id)).map(|one| one.raw()).collect();
-                (raws, head.floor)
-            };
-            for raw in raws {
-                writer.add(&raw.labels, raw.points(floor, end - 1))?;
-            }
+    /// The end of the first range that has samples out of order from `from` on and before `floor`.
+    fn late_range_from(&self, from: i64, floor: i64) -> Option<i64> {
+        let (head, length) = (self.head.read(), self.options.part_ms);
+        let first = |side: &Side| side.late.iter().map(|(at, _)| *at).find(|at| *at >= from);
+        let first = head.sides.values().filter_map(|side| first(side)).min().filter(|first| *first < floor)?;
+        Some(first.div_euclid(length).saturating_add(1).saturating_mul(length).min(floor))
+    }
+
+    fn write_late(&self, name: &str, from: i64, end: i64) -> Result<u64, Error> {
+        let head = self.head.read();
+        let (mut builder, shared) = (model::Builder::default(), head.shared());
+        let mut raws: Vec<_> = head
+            .sides
+            .iter()
+            .filter(|(_, side)| !side.late.is_empty())
+            .map(|(slot, _)| head.raw(*slot, &shared, &mut builder))
+            .collect();
+        drop(head);
+        raws.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
+        for raw in raws {
+            writer.add(&raw.labels, raw.late(from, end - 1))?;
         }
         Ok(writer.finish()?.map_or(0, |summary| summary.samples))
     }

@@ -1,120 +1,252 @@
-//! The recent samples: every series with its open and sealed chunks, and the index over their labels.
+//! The recent samples: every series with its open chunk and the way to its sealed ones, and the index over their labels.
+//!
+//! A series is 64 bytes in a slot, its labels the numbers of interned pairs, its open chunk a chain of small blocks, its
+//! sealed chunks in segments that become mapped files; what few series have (histograms, late samples, metadata) is kept
+//! beside. The id of a series is its slot and the generation in which it got that slot, so that a slot can be used again
+//! and an id never is. What commits, logs and files do with it is in `transaction`, `snapshot` and `flush`.
 
-use crate::{
-    index::{Ids, Postings, union},
-    options::Options,
-    record::{Entry, Receiver, Sample},
-};
-use chunk::stream::{State, Writer, decode};
-use model::{FloatHistogram, Labels, Timestamp};
+pub(crate) mod blocks;
+mod index;
+pub(crate) mod names;
+pub(crate) mod points;
+pub(crate) mod replay;
+pub(crate) mod segments;
+
+use crate::{options::Options, record::Entry};
+use blocks::{Blocks, Chain};
+use chunk::stream::State;
+use hashbrown::HashTable;
+use model::{FloatHistogram, Metadata};
+use names::{Names, Place};
+pub(crate) use points::{Points, Raw};
+use roaring::RoaringBitmap;
+use segments::{Position, Sealed, Segments};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
-use storage::{AppendError, Cardinality};
+use storage::AppendError;
 
-/// A chunk that takes no more samples; readers share its bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Sealed {
-    pub(crate) min: i64,
-    pub(crate) max: i64,
-    pub(crate) count: u16,
-    pub(crate) repeats: u16,
-    pub(crate) bytes: Arc<[u8]>,
-}
+/// Slots of a page.
+const PAGE: u32 = 1 << 12;
+/// Bits after which a chunk is sealed whatever it holds.
+const CHUNK_BITS_MAX: u32 = 1 << 16;
+/// Slots of one run that seal their chunks at the same time; others seal earlier or later, so that not all chunks are
+/// full at once.
+const STAGGER: u32 = 1 << 8;
+/// A slot beyond this one is damage of a log.
+const SLOT_MAX: u32 = 1 << 28;
+
+/// In use.
+const LIVE: u8 = 1;
+/// The log knows its labels under its id.
+const LOGGED: u8 = 2;
+/// There is something of it in `sides`.
+const SIDE: u8 = 4;
 
 /// One series.
-#[derive(Debug)]
-pub(crate) struct Series {
-    pub(crate) labels: Labels,
-    pub(crate) state: State,
-    pub(crate) first: i64,
-    pub(crate) open: Writer,
-    pub(crate) sealed: Vec<Sealed>,
-    pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
-    pub(crate) starts: Vec<(i64, i64)>,
-    /// Whether the log knows its labels.
-    pub(crate) logged: bool,
-    /// The truncation that last saw it written or registered.
-    touched: u64,
-}
-
-/// The samples of one series as they lie, for decoding without a lock.
-#[derive(Clone, Debug)]
-pub(crate) struct Raw {
-    pub(crate) labels: Labels,
-    sealed: Vec<Sealed>,
-    open: Vec<u8>,
-    state: State,
-    histograms: Vec<(i64, Arc<FloatHistogram>)>,
-    starts: Vec<(i64, i64)>,
-}
-
-/// Decoded samples of one series, ascending by time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Points {
-    pub(crate) times: Vec<i64>,
-    pub(crate) values: Vec<f64>,
-    pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
-    pub(crate) starts: Vec<(i64, i64)>,
-}
-
-impl Points {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.times.is_empty() && self.histograms.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.times.len() + self.histograms.len()
-    }
-
-    /// Keeps what lies in the closed range.
-    pub(crate) fn clip(&mut self, min: i64, max: i64) {
-        let (from, to) = (self.times.partition_point(|at| *at < min), self.times.partition_point(|at| *at <= max));
-        self.times.truncate(to);
-        self.values.truncate(to);
-        self.times.drain(..from.min(to));
-        self.values.drain(..from.min(to));
-        let kept = |at: &i64| (min..=max).contains(at);
-        self.histograms.retain(|(at, _)| kept(at));
-        self.starts.retain(|(at, _)| kept(at));
-    }
-
-    /// Puts later samples behind these.
-    pub(crate) fn append(&mut self, mut later: Self) {
-        self.times.append(&mut later.times);
-        self.values.append(&mut later.values);
-        self.histograms.append(&mut later.histograms);
-        self.starts.append(&mut later.starts);
-    }
+pub(crate) struct Series {
+    pub(crate) state: State,
+    pub(crate) open: Chain,
+    /// Its newest sealed chunk.
+    pub(crate) sealed: Position,
+    pub(crate) labels: Place,
+    generation: u32,
+    /// The truncation that last saw it written or registered, modulo 256.
+    touched: u8,
+    /// The part of the log that has its last value in full.
+    pub(crate) epoch: u8,
+    flags: u8,
 }
 
 impl Series {
-    fn new(labels: Labels, touched: u64) -> Self {
+    /// A series of a snapshot.
+    pub(crate) fn restored(state: State, sealed: Position, open: Chain) -> Self {
+        Self { state, sealed, open, ..Self::default() }
+    }
+
+    pub(crate) fn is_logged(&self) -> bool {
+        self.flags & LOGGED != 0
+    }
+
+    pub(crate) fn id(&self, slot: u32) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(slot)
+    }
+
+    /// Time of the newest float.
+    pub(crate) fn last(&self) -> Option<i64> {
+        (self.state.count > 0 || self.sealed.segment != 0).then_some(self.state.time)
+    }
+}
+
+/// What few series have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Side {
+    pub(crate) histograms: Vec<(i64, Arc<FloatHistogram>)>,
+    /// Time of a sample and time its counter started.
+    pub(crate) starts: Vec<(i64, i64)>,
+    /// Samples that came out of order, by time.
+    pub(crate) late: Vec<(i64, Entry)>,
+    pub(crate) metadata: Option<Arc<Metadata>>,
+}
+
+impl Side {
+    fn is_empty(&self) -> bool {
+        self.histograms.is_empty() && self.starts.is_empty() && self.late.is_empty() && self.metadata.is_none()
+    }
+}
+
+/// What a sample is to its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It follows the newest.
+    Next,
+    /// It comes out of order and within the window for that.
+    Late,
+    /// It is there already.
+    Known,
+}
+
+/// Numbers for self-metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) appended: u64,
+    pub(crate) late: u64,
+    pub(crate) created: u64,
+    pub(crate) removed: u64,
+    pub(crate) sealed: u64,
+    pub(crate) truncations: u64,
+    /// New series refused.
+    pub(crate) refused: u64,
+}
+
+/// All series.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) options: Options,
+    pages: Vec<Box<[Series]>>,
+    /// Slots below were handed out; those of them not in use are in `free`.
+    top: u32,
+    free: RoaringBitmap,
+    generation: u32,
+    table: HashTable<u32>,
+    pub(crate) names: Names,
+    blocks: Blocks,
+    pub(crate) segments: Segments,
+    pub(crate) sides: HashMap<u32, Box<Side>>,
+    /// Ids of series that were moved lately, to their new ones.
+    moved: HashMap<u64, u64>,
+    /// Changes whenever an id that was valid may not be any more.
+    pub(crate) stamp: u64,
+    /// Samples from the floor on.
+    pub(crate) samples: u64,
+    pub(crate) counts: Counts,
+    pub(crate) min_time: Option<i64>,
+    /// No sample in order that is not in parts lies before.
+    pub(crate) flush_from: i64,
+    pub(crate) max_time: Option<i64>,
+    /// First and last time of the samples that came out of order.
+    pub(crate) late_range: Option<(i64, i64)>,
+    /// What lies before is in parts, and what the head still holds of it in order is not read.
+    pub(crate) floor: i64,
+    /// What lies before is not taken any more but out of order.
+    pub(crate) admit_from: i64,
+    /// The part of the log being written; never 0.
+    pub(crate) epoch: u8,
+    /// What families say of themselves, each text once.
+    texts: HashSet<Arc<Metadata>>,
+    scratch: Vec<u8>,
+}
+
+impl Head {
+    pub(crate) fn new(options: Options, floor: i64) -> Self {
         Self {
-            labels,
-            state: State::default(),
-            first: 0,
-            open: Writer::default(),
-            sealed: Vec::new(),
-            histograms: Vec::new(),
-            starts: Vec::new(),
-            logged: false,
-            touched,
+            options,
+            pages: Vec::new(),
+            top: 0,
+            free: RoaringBitmap::new(),
+            generation: 1,
+            table: HashTable::new(),
+            names: Names::default(),
+            blocks: Blocks::default(),
+            segments: Segments::new(options.segment_bytes, options.part_ms),
+            sides: HashMap::new(),
+            moved: HashMap::new(),
+            stamp: 0,
+            samples: 0,
+            counts: Counts::default(),
+            min_time: None,
+            flush_from: i64::MIN,
+            max_time: None,
+            late_range: None,
+            floor,
+            admit_from: floor,
+            epoch: 1,
+            texts: HashSet::new(),
+            scratch: Vec::new(),
         }
     }
 
-    /// A series out of a snapshot.
-    pub(crate) fn restored(labels: Labels) -> Self {
-        Self { logged: true, ..Self::new(labels, 0) }
+    /// Series in use.
+    pub(crate) fn len(&self) -> u64 {
+        u64::from(self.top) - self.free.len()
     }
 
-    /// Time and value of the newest sample.
-    pub(crate) fn newest(&self) -> Option<(i64, Entry)> {
-        // The state outlives its chunk when that was sealed.
-        let float = (self.state.count > 0 || !self.sealed.is_empty())
-            .then(|| (self.state.time, Entry::Float(f64::from_bits(self.state.value))));
-        let histogram = self.histograms.last().map(|(at, value)| (*at, Entry::Histogram(Arc::clone(value))));
+    fn slot(&self, slot: u32) -> &Series {
+        &self.pages[(slot / PAGE) as usize][(slot % PAGE) as usize]
+    }
+
+    fn slot_mut(&mut self, slot: u32) -> &mut Series {
+        &mut self.pages[(slot / PAGE) as usize][(slot % PAGE) as usize]
+    }
+
+    /// The series with an id.
+    pub(crate) fn get(&self, id: u64) -> Option<&Series> {
+        let slot = id as u32;
+        let series = self.pages.get((slot / PAGE) as usize)?.get((slot % PAGE) as usize)?;
+        (series.flags & LIVE != 0 && series.generation == (id >> 32) as u32).then_some(series)
+    }
+
+    pub(crate) fn side(&self, id: u64) -> Option<&Side> {
+        self.get(id).filter(|series| series.flags & SIDE != 0)?;
+        self.sides.get(&(id as u32)).map(|side| &**side)
+    }
+
+    fn side_mut(&mut self, slot: u32) -> &mut Side {
+        self.slot_mut(slot).flags |= SIDE;
+        self.sides.entry(slot).or_default()
+    }
+
+    /// Slots in use, ascending.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (u32, &Series)> {
+        let all = self.pages.iter().flat_map(|page| page.iter()).take(self.top as usize);
+        (0..).zip(all).filter(|(_, series)| series.flags & LIVE != 0)
+    }
+
+    pub(crate) fn known(&self, id: u64) -> Result<(), AppendError> {
+        self.get(id).map(drop).ok_or(AppendError::UnknownSeries)
+    }
+
+    /// The id that a series has now, which may have been moved since it was `id`.
+    pub(crate) fn current(&self, id: u64) -> Option<u64> {
+        let id = self.moved.get(&id).copied().unwrap_or(id);
+        self.get(id).map(|_| id)
+    }
+
+    pub(crate) fn set_logged(&mut self, id: u64) {
+        if self.get(id).is_some() {
+            self.slot_mut(id as u32).flags |= LOGGED;
+        }
+    }
+
+    /// Time and value of the newest sample in order.
+    pub(crate) fn newest(&self, id: u64, series: &Series) -> Option<(i64, Entry)> {
+        let float = series.last().map(|at| (at, Entry::Float(f64::from_bits(series.state.value))));
+        let histogram = self
+            .side(id)
+            .and_then(|side| side.histograms.last())
+            .map(|(at, value)| (*at, Entry::Histogram(Arc::clone(value))));
         match (float, histogram) {
             (Some(float), Some(histogram)) if histogram.0 > float.0 => Some(histogram),
             (None, histogram) => histogram,
@@ -122,298 +254,349 @@ impl Series {
         }
     }
 
-    fn push(&mut self, sample: Sample, chunk_samples: u16) {
-        self.starts.extend(sample.start.map(|start| (sample.at, start)));
-        match sample.entry {
-            Entry::Float(value) => {
-                if self.state.count == 0 {
-                    self.first = sample.at;
+    /// Time of the newest sample in order.
+    pub(crate) fn newest_time(&self, id: u64, series: &Series) -> Option<i64> {
+        let float = series.last();
+        if series.flags & SIDE == 0 {
+            return float;
+        }
+        let histogram = self.side(id).and_then(|side| side.histograms.last()).map(|(at, _)| *at);
+        float.into_iter().chain(histogram).max()
+    }
+
+    /// What a float is to its series; the hot path. O(1).
+    pub(crate) fn admit_float(&self, id: u64, at: i64, value: f64) -> Result<Admission, AppendError> {
+        let series = self.get(id).ok_or(AppendError::UnknownSeries)?;
+        if series.flags & SIDE == 0 && at >= self.admit_from && series.last().is_none_or(|last| at > last) {
+            return Ok(Admission::Next);
+        }
+        self.admit(id, at, &Entry::Float(value))
+    }
+
+    /// What a sample is to its series.
+    pub(crate) fn admit(&self, id: u64, at: i64, entry: &Entry) -> Result<Admission, AppendError> {
+        let series = self.get(id).ok_or(AppendError::UnknownSeries)?;
+        let newest = self.newest(id, series);
+        self.judge(newest.as_ref().map(|(last, have)| (*last, have)), at, entry)
+    }
+
+    /// What a sample is to the newest one, by upstream's order of reasons.
+    pub(crate) fn judge(
+        &self,
+        newest: Option<(i64, &Entry)>,
+        at: i64,
+        entry: &Entry,
+    ) -> Result<Admission, AppendError> {
+        if at >= self.admit_from {
+            match newest {
+                None => return Ok(Admission::Next),
+                Some((last, _)) if at > last => return Ok(Admission::Next),
+                Some((last, have)) if at == last => {
+                    return if have.same(entry) { Ok(Admission::Known) } else { Err(AppendError::DuplicateTimestamp) };
                 }
-                self.state.push(&mut self.open, sample.at, value);
-                if self.state.count >= chunk_samples {
-                    self.seal();
-                }
-            }
-            Entry::Histogram(value) => {
-                // A float in between breaks the run, so that nothing is known of a reset.
-                let float = (self.state.count > 0 || !self.sealed.is_empty()).then_some(self.state.time);
-                let before = self.histograms.last().filter(|(last, _)| float.is_none_or(|float| float < *last));
-                let value = storage::hinted(before.map(|(_, value)| &**value), value);
-                self.histograms.push((sample.at, value));
+                Some(_) => {}
             }
         }
-    }
-
-    fn seal(&mut self) {
-        let State { time, count, repeats, .. } = self.state;
-        let bytes = Arc::from(self.open.bytes());
-        self.sealed.push(Sealed { min: self.first, max: time, count, repeats, bytes });
-        self.open = Writer::default();
-        self.state = self.state.next_chunk();
-    }
-
-    pub(crate) fn raw(&self) -> Raw {
-        Raw {
-            labels: self.labels.clone(),
-            sealed: self.sealed.clone(),
-            open: self.open.bytes().to_vec(),
-            state: self.state,
-            histograms: self.histograms.clone(),
-            starts: self.starts.clone(),
+        let window = self.options.out_of_order_ms;
+        if window > 0 {
+            let oldest = self.max_time.map_or(i64::MIN, |max| max.saturating_sub(window));
+            return if at >= oldest { Ok(Admission::Late) } else { Err(AppendError::TooOld) };
         }
+        Err(if at < self.admit_from { AppendError::OutOfBounds } else { AppendError::OutOfOrder })
     }
 
-    fn oldest(&self) -> Option<i64> {
-        let open = (self.state.count > 0).then_some(self.first);
-        let float = self.sealed.first().map(|sealed| sealed.min).or(open);
-        float.into_iter().chain(self.histograms.first().map(|(at, _)| *at)).min()
-    }
-
-    /// Drops whole chunks before `cutoff`.
-    fn drop_before(&mut self, cutoff: i64) {
-        let old = self.sealed.partition_point(|sealed| sealed.max < cutoff);
-        self.sealed.drain(..old);
-        if self.state.count > 0 && self.state.time < cutoff {
-            self.state = self.state.next_chunk();
-            self.open = Writer::default();
-        }
-        let histograms = self.histograms.partition_point(|(at, _)| *at < cutoff);
-        self.histograms.drain(..histograms);
-        self.starts.retain(|(at, _)| *at >= cutoff);
-    }
-}
-
-impl Raw {
-    /// The samples in the closed range. Chunks outside are not decoded.
-    pub(crate) fn points(&self, min: i64, max: i64) -> Points {
-        let mut points = Points::default();
-        for sealed in self.sealed.iter().filter(|sealed| sealed.max >= min && sealed.min <= max) {
-            decode(&sealed.bytes, sealed.count, sealed.repeats, &mut points.times, &mut points.values)
-                .expect("a chunk of the head was written by this process or checked when it was read");
-        }
-        decode(&self.open, self.state.count, self.state.repeats, &mut points.times, &mut points.values)
-            .expect("a chunk of the head was written by this process or checked when it was read");
-        points.histograms.clone_from(&self.histograms);
-        points.starts.clone_from(&self.starts);
-        points.clip(min, max);
-        points
-    }
-}
-
-/// All series.
-#[derive(Debug)]
-pub(crate) struct Head {
-    options: Options,
-    pub(crate) series: HashMap<u64, Series>,
-    pub(crate) ids: HashMap<Labels, u64>,
-    /// Label name, then value, then the ids in ascending order.
-    postings: HashMap<String, BTreeMap<String, Vec<u64>>>,
-    pub(crate) next: u64,
-    /// Samples from the floor on.
-    pub(crate) samples: u64,
-    pub(crate) appended: u64,
-    pub(crate) min_time: Option<i64>,
-    pub(crate) max_time: Option<i64>,
-    /// What lies before is in parts, and what the head still holds of it is not read.
-    pub(crate) floor: i64,
-    /// What lies before is not taken any more.
-    pub(crate) admit_from: i64,
-    truncations: u64,
-}
-
-impl Head {
-    pub(crate) fn new(options: Options, floor: i64) -> Self {
-        Self {
-            options,
-            series: HashMap::new(),
-            ids: HashMap::new(),
-            postings: HashMap::new(),
-            next: 1,
-            samples: 0,
-            appended: 0,
-            min_time: None,
-            max_time: None,
-            floor,
-            admit_from: floor,
-            truncations: 0,
-        }
-    }
-
-    pub(crate) fn register(&mut self, labels: &Labels) -> Result<u64, AppendError> {
-        if let Some(id) = self.ids.get(labels) {
-            return Ok(*id);
-        }
-        let limit = self.options.series_max;
-        if self.series.len() as u64 >= limit {
-            return Err(AppendError::Full { what: "series", limit, flag: self.options.series_flag });
-        }
-        let id = self.next;
-        self.insert(id, Series::new(labels.clone(), self.truncations));
-        Ok(id)
-    }
-
-    /// Adds a series under an id that is not in use.
-    pub(crate) fn insert(&mut self, id: u64, series: Series) {
-        self.next = self.next.max(id.saturating_add(1));
-        for (name, value) in series.labels.iter() {
-            let values = match self.postings.get_mut(name) {
-                Some(values) => values,
-                None => self.postings.entry(name.to_owned()).or_default(),
-            };
-            match values.get_mut(value) {
-                Some(list) => match list.binary_search(&id) {
-                    Ok(_) => {}
-                    Err(place) => list.insert(place, id),
-                },
-                None => drop(values.insert(value.to_owned(), vec![id])),
-            }
-        }
-        self.ids.insert(series.labels.clone(), id);
-        self.series.insert(id, series);
-    }
-
-    pub(crate) fn cardinality(&self, top: usize) -> Cardinality {
-        fn count<'a>((value, ids): (&'a String, &Vec<u64>)) -> (&'a str, u64) {
-            (value.as_str(), ids.len() as u64)
-        }
-        Cardinality {
-            series: self.series.len() as u64,
-            chunks: self.series.values().map(|one| one.sealed.len() as u64 + u64::from(one.state.count > 0)).sum(),
-            range: self.min_time.zip(self.max_time).map(|(min, max)| (Timestamp(min), Timestamp(max))),
-            ..Cardinality::count(
-                top,
-                self.postings.iter().map(|(name, values)| (name.as_str(), values.iter().map(count))),
-            )
-        }
-    }
-
-    pub(crate) fn known(&self, id: u64) -> Result<(), AppendError> {
-        if self.series.contains_key(&id) { Ok(()) } else { Err(AppendError::UnknownSeries) }
-    }
-
-    pub(crate) fn label_names(&self) -> Vec<String> {
-        self.postings.keys().cloned().collect()
-    }
-
-    pub(crate) fn label_values(&self, name: &str) -> Vec<String> {
-        self.postings.get(name).into_iter().flatten().map(|(value, _)| value.clone()).collect()
-    }
-
-    /// Whether a sample may follow those of its series: `Ok(false)` for a harmless repetition.
-    pub(crate) fn admit(&self, series: u64, at: i64, entry: &Entry) -> Result<bool, AppendError> {
-        let series = self.series.get(&series).ok_or(AppendError::UnknownSeries)?;
-        if at < self.admit_from {
-            return Err(AppendError::OutOfBounds);
-        }
-        series.newest().map_or(Ok(true), |(last, have)| admissible(last, at, || have.same(entry)))
-    }
-
-    /// Takes samples in. One that another transaction has overtaken meanwhile is dropped.
-    pub(crate) fn apply(&mut self, samples: Vec<Sample>) {
-        for sample in samples {
-            self.sample_in(sample);
-        }
-    }
-
-    fn sample_in(&mut self, sample: Sample) {
-        let at = sample.at;
-        let Some(series) = self.series.get_mut(&sample.series) else { return };
-        if at < self.floor || series.newest().is_some_and(|(last, _)| at <= last) {
+    /// Takes a float in. One that is not newer than the newest is dropped: another transaction has overtaken it.
+    pub(crate) fn push_float(&mut self, id: u64, at: i64, value: f64) {
+        let slot = id as u32;
+        let Some(series) = self.get(id) else { return };
+        let known = self.newest_time(id, series);
+        if at < self.floor || known.is_some_and(|last| at <= last) {
             return;
         }
-        series.push(sample, self.options.chunk_samples);
-        series.touched = self.truncations;
+        let (limit, touched, epoch) = (self.chunk_limit(slot), self.counts.truncations as u8, self.epoch);
+        let Self { pages, blocks, segments, scratch, counts, .. } = self;
+        let series = &mut pages[(slot / PAGE) as usize][(slot % PAGE) as usize];
+        if !series.state.push(&mut blocks.sink(&mut series.open), at, value) {
+            seal(series, blocks, segments, scratch);
+            counts.sealed += 1;
+            series.state.push(&mut blocks.sink(&mut series.open), at, value);
+        }
+        (series.touched, series.epoch) = (touched, epoch);
+        if series.state.count >= limit || series.open.bits() > CHUNK_BITS_MAX {
+            seal(series, blocks, segments, scratch);
+            counts.sealed += 1;
+        }
+        self.took(at);
+    }
+
+    fn took(&mut self, at: i64) {
         self.samples += 1;
-        self.appended += 1;
+        self.counts.appended += 1;
         self.min_time = Some(self.min_time.map_or(at, |min| min.min(at)));
+        self.flush_from = self.flush_from.min(at);
         self.max_time = Some(self.max_time.map_or(at, |max| max.max(at)));
     }
 
-    /// Gives up what lies before `cutoff`, `moved` samples, and series that have had none for two truncations.
-    pub(crate) fn truncate(&mut self, cutoff: i64, moved: u64) {
+    /// Samples after which the open chunk of a slot is sealed; the first chunk is shorter by its place.
+    fn chunk_limit(&self, slot: u32) -> u16 {
+        let full = self.options.chunk_samples;
+        if self.slot(slot).sealed.segment != 0 {
+            return full;
+        }
+        full - (slot / STAGGER * 37 % (u32::from(full) * 3 / 4).max(1)) as u16
+    }
+
+    /// Takes any sample in that comes in order; one that does not is dropped.
+    pub(crate) fn push(&mut self, id: u64, at: i64, start: Option<i64>, entry: Entry) {
+        let Some(series) = self.get(id) else { return };
+        if at < self.floor || self.newest_time(id, series).is_some_and(|last| at <= last) {
+            return;
+        }
+        let (slot, float) = (id as u32, series.last());
+        if let Some(start) = start {
+            self.side_mut(slot).starts.push((at, start));
+        }
+        match entry {
+            // A side was made above, but what is there is not newer.
+            Entry::Float(value) => self.push_float(id, at, value),
+            Entry::Histogram(value) => {
+                self.slot_mut(slot).touched = self.counts.truncations as u8;
+                let side = self.side_mut(slot);
+                // A float in between breaks the run, so that nothing is known of a reset.
+                let before = side.histograms.last().filter(|(last, _)| float.is_none_or(|float| float < *last));
+                let value = storage::hinted(before.map(|(_, value)| &**value), value);
+                side.histograms.push((at, value));
+                self.took(at);
+            }
+        }
+    }
+
+    /// Takes a sample in that came out of order; one whose time is there already is dropped.
+    pub(crate) fn push_late(&mut self, id: u64, at: i64, entry: Entry) {
+        if self.get(id).is_none() {
+            return;
+        }
+        let touched = self.counts.truncations as u8;
+        self.slot_mut(id as u32).touched = touched;
+        let late = &mut self.side_mut(id as u32).late;
+        let Err(place) = late.binary_search_by_key(&at, |(at, _)| *at) else { return };
+        late.insert(place, (at, entry));
+        self.samples += 1;
+        self.counts.appended += 1;
+        self.counts.late += 1;
+        let (min, max) = self.late_range.unwrap_or((at, at));
+        self.late_range = Some((min.min(at), max.max(at)));
+    }
+
+    /// Samples of one series as they lie.
+    pub(crate) fn raw(&self, slot: u32, shared: &points::Shared, builder: &mut model::Builder) -> Raw {
+        let series = self.slot(slot);
+        let (mut recent, mut open) = (Vec::new(), Vec::new());
+        let at = self.segments.open_chunks(series.sealed, &mut recent);
+        let mut state = series.state;
+        self.blocks.read(&series.open, &mut open);
+        if state.count > 0 && open.is_empty() {
+            let mut header = chunk::stream::Writer::default();
+            state.begin(&mut header);
+            open = header.bytes().to_vec();
+        }
+        Raw {
+            labels: self.names.labels(series.labels, builder),
+            at,
+            recent,
+            segment: self.segments.next(),
+            open,
+            state,
+            shared: shared.clone(),
+            side: if series.flags & SIDE == 0 { None } else { self.sides.get(&slot).cloned() },
+        }
+    }
+
+    /// The segments as they are now.
+    pub(crate) fn shared(&self) -> points::Shared {
+        Arc::new(self.segments.sealed().to_vec())
+    }
+
+    /// Keeps what the family of a series says of itself.
+    pub(crate) fn set_metadata(&mut self, id: u64, metadata: &Metadata) {
+        if self.get(id).is_none() {
+            return;
+        }
+        let shared = match self.texts.get(metadata) {
+            Some(shared) => shared.clone(),
+            None => {
+                let shared = Arc::new(metadata.clone());
+                self.texts.insert(shared.clone());
+                shared
+            }
+        };
+        self.side_mut(id as u32).metadata = Some(shared);
+    }
+
+    /// Gives up what lies before `cutoff`, `moved` samples, and series that have had none for two truncations; answers
+    /// the numbers of the segments in files that are not needed any more. O(series).
+    pub(crate) fn truncate(&mut self, cutoff: i64, moved: u64) -> Vec<u32> {
         self.samples = self.samples.saturating_sub(moved);
         self.floor = self.floor.max(cutoff);
         self.admit_from = self.admit_from.max(cutoff);
-        self.truncations += 1;
+        self.counts.truncations += 1;
+        self.generation += 1;
+        self.stamp += 1;
+        let dropped = self.segments.drop_before(cutoff);
+        self.sides.retain(|_, side| {
+            side.histograms.retain(|(at, _)| *at >= cutoff);
+            side.starts.retain(|(at, _)| *at >= cutoff);
+            !side.is_empty()
+        });
         let (mut gone, mut oldest) = (Vec::new(), None::<i64>);
-        for (id, series) in &mut self.series {
-            series.drop_before(cutoff);
-            match series.oldest() {
-                Some(at) => oldest = Some(oldest.map_or(at, |have| have.min(at))),
-                None if self.truncations - series.touched >= 2 => gone.push(*id),
-                None => {}
+        let truncation = self.counts.truncations as u8;
+        let Self { pages, blocks, sides, top, .. } = self;
+        let all = pages.iter_mut().flat_map(|page| page.iter_mut()).take(*top as usize);
+        for (slot, series) in (0..).zip(all).filter(|(_, series)| series.flags & LIVE != 0) {
+            if series.state.count > 0 && series.state.time < cutoff {
+                series.state = series.state.next_chunk();
+                blocks.clear(&mut series.open);
+            }
+            let side = sides.get(&slot);
+            if side.is_none() {
+                series.flags &= !SIDE;
+            }
+            let open = (series.state.count > 0).then(|| series.state.first_time(blocks.beginning(&series.open)));
+            let histogram = side.and_then(|side| side.histograms.first()).map(|(at, _)| *at);
+            let late = side.is_some_and(|side| !side.late.is_empty());
+            oldest = oldest.into_iter().chain(open.flatten()).chain(histogram).min();
+            let recent = series.last().is_some_and(|at| at >= cutoff) || histogram.is_some() || late;
+            if !recent && truncation.wrapping_sub(series.touched) >= 2 {
+                gone.push(slot);
             }
         }
-        self.min_time = oldest.map(|oldest| oldest.max(self.floor));
+        let sealed = self.segments.ranges().map(|(min, _)| min).min();
+        self.min_time = oldest.into_iter().chain(sealed).min().map(|oldest| oldest.max(self.floor));
         self.forget(&gone);
+        dropped
     }
 
-    fn forget(&mut self, gone: &[u64]) {
-        let mut touched = HashMap::new();
-        for id in gone {
-            let Some(series) = self.series.remove(id) else { continue };
-            self.ids.remove(&series.labels);
-            for (name, value) in series.labels.iter() {
-                touched.insert((name.to_owned(), value.to_owned()), ());
+    fn forget(&mut self, gone: &[u32]) {
+        self.release(gone);
+        if !gone.is_empty() {
+            self.stamp += 1;
+            self.names.sweep();
+            self.texts.retain(|text| Arc::strong_count(text) > 1);
+            self.pack();
+        }
+    }
+
+    /// Gives slots up; what their labels leave behind stays until the next sweep.
+    fn release(&mut self, gone: &[u32]) {
+        for slot in gone {
+            let series = std::mem::take(self.slot_mut(*slot));
+            let hash = self.names.hash(self.names.key(series.labels));
+            if let Ok(entry) = self.table.find_entry(hash, |have| have == slot) {
+                entry.remove();
+            }
+            self.names.remove(series.labels, *slot);
+            let mut open = series.open;
+            self.blocks.clear(&mut open);
+            self.sides.remove(slot);
+            self.free.insert(*slot);
+        }
+        self.counts.removed += gone.len() as u64;
+    }
+
+    /// Packs what has become sparse.
+    fn pack(&mut self) {
+        let Self { pages, blocks, names, top, .. } = self;
+        let live = |series: &&mut Series| series.flags & LIVE != 0;
+        let mut all = pages.iter_mut().flat_map(|page| page.iter_mut()).take(*top as usize);
+        if blocks.is_sparse() {
+            blocks.pack(all.by_ref().filter(live).map(|series| &mut series.open));
+        }
+        let all = pages.iter_mut().flat_map(|page| page.iter_mut()).take(*top as usize);
+        if names.is_sparse() {
+            names.repack(all.filter(live).map(|series| &mut series.labels));
+        }
+        let names = &self.names;
+        let pages = &self.pages;
+        let hash = |slot: &u32| names.hash(names.key(pages[(slot / PAGE) as usize][(slot % PAGE) as usize].labels));
+        self.table.shrink_to(self.table.len() * 5 / 4, hash);
+        if self.sides.len() < self.sides.capacity() / 4 {
+            self.sides.shrink_to_fit();
+        }
+    }
+
+    /// Moves at most `most` series from the last slots to free ones when many are free, and gives pages back. A moved
+    /// series has a new id; whoever holds the old one finds it unknown, or, in a transaction, by [`Head::current`].
+    pub(crate) fn compact(&mut self, most: usize) {
+        self.moved = HashMap::new();
+        if u64::from(self.top) <= self.len() + self.len() / 4 + u64::from(PAGE) {
+            return;
+        }
+        self.generation += 1;
+        self.stamp += 1;
+        for _ in 0..most {
+            self.lower_top();
+            let (Some(to), Some(from)) = (self.free.min(), self.top.checked_sub(1)) else { break };
+            self.relocate(from, to);
+        }
+        self.lower_top();
+        self.pages.truncate(self.top.div_ceil(PAGE) as usize);
+    }
+
+    fn lower_top(&mut self) {
+        while self.top > 0 && self.free.contains(self.top - 1) {
+            self.top -= 1;
+            self.free.remove(self.top);
+        }
+    }
+
+    /// Moves a series to a free slot under a new id.
+    fn relocate(&mut self, from: u32, to: u32) {
+        let mut series = std::mem::take(self.slot_mut(from));
+        let old = series.id(from);
+        series.generation = self.generation;
+        series.flags &= !LOGGED;
+        self.moved.insert(old, series.id(to));
+        let hash = self.names.hash(self.names.key(series.labels));
+        if let Some(slot) = self.table.find_mut(hash, |have| *have == from) {
+            *slot = to;
+        }
+        self.names.move_slot(series.labels, from, to);
+        if let Some(side) = self.sides.remove(&from) {
+            self.sides.insert(to, side);
+        }
+        *self.slot_mut(to) = series;
+        self.free.remove(to);
+        self.free.insert(from);
+    }
+
+    /// Takes the samples that came out of order and lie before `end` away, as they are in parts now; `written` of them.
+    pub(crate) fn drop_late(&mut self, end: i64, written: u64) {
+        self.samples = self.samples.saturating_sub(written);
+        let mut range: Option<(i64, i64)> = None;
+        for side in self.sides.values_mut() {
+            side.late.retain(|(at, _)| *at >= end);
+            for (at, _) in side.late.first().into_iter().chain(side.late.last()) {
+                range = Some(range.map_or((*at, *at), |(min, max)| (min.min(*at), max.max(*at))));
             }
         }
-        for (name, value) in touched.into_keys() {
-            let Some(values) = self.postings.get_mut(&name) else { continue };
-            if let Some(list) = values.get_mut(&value) {
-                list.retain(|id| self.series.contains_key(id));
-                if list.is_empty() {
-                    values.remove(&value);
-                }
-            }
-            if values.is_empty() {
-                self.postings.remove(&name);
-            }
-        }
+        self.late_range = range;
+    }
+
+    /// The next part of the log begins: values are written in full there.
+    pub(crate) fn next_epoch(&mut self) {
+        self.epoch = self.epoch.checked_add(1).unwrap_or(1);
     }
 }
 
-/// Replays what the log has.
-impl Receiver for Head {
-    fn series(&mut self, id: u64, labels: Labels) {
-        // Numbers of the log are never used twice, but a series may have been given up and named again.
-        if let Some(old) = self.ids.get(&labels).copied()
-            && old != id
-        {
-            self.forget(&[old]);
-        }
-        if !self.series.contains_key(&id) {
-            self.insert(id, Series { logged: true, ..Series::new(labels, self.truncations) });
-        }
-    }
-
-    fn sample(&mut self, sample: Sample) {
-        self.sample_in(sample);
-    }
-}
-
-impl Postings for Head {
-    type Id = u64;
-
-    fn all(&self) -> Ids<u64> {
-        union([self.series.keys().copied().collect()])
-    }
-
-    fn pair(&self, name: &str, value: &str) -> Ids<u64> {
-        self.postings.get(name).and_then(|values| values.get(value)).cloned().unwrap_or_default()
-    }
-
-    fn values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Ids<u64> {
-        let values = self.postings.get(name).into_iter().flatten();
-        union(values.filter(|(value, _)| keep(value)).map(|(_, ids)| ids.clone()))
-    }
-}
-
-/// Whether a sample at `at` may follow one at `last`: `Ok(false)` for a harmless repetition.
-pub(crate) fn admissible(last: i64, at: i64, same: impl FnOnce() -> bool) -> Result<bool, AppendError> {
-    match at.cmp(&last) {
-        std::cmp::Ordering::Greater => Ok(true),
-        std::cmp::Ordering::Less => Err(AppendError::OutOfOrder),
-        std::cmp::Ordering::Equal if same() => Ok(false),
-        std::cmp::Ordering::Equal => Err(AppendError::DuplicateTimestamp),
-    }
+/// Ends the open chunk of a series.
+fn seal(series: &mut Series, blocks: &mut Blocks, segments: &mut Segments, scratch: &mut Vec<u8>) {
+    series.state.begin(&mut blocks.sink(&mut series.open));
+    scratch.clear();
+    blocks.read(&series.open, scratch);
+    let State { time, count, repeats, .. } = series.state;
+    let min = series.state.first_time(scratch).unwrap_or(time);
+    let chunk = Sealed { before: series.sealed, min, max: time, count, repeats, bytes: scratch };
+    series.sealed = segments.push(&chunk);
+    blocks.clear(&mut series.open);
+    series.state = series.state.next_chunk();
 }

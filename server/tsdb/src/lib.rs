@@ -6,21 +6,29 @@
 //! store. Formats: `docs/format/part.md`, `head.md` and `log.md`. What this crate leaves out: out-of-order samples,
 //! deletion of series, exemplars, and blocks of upstream.
 
+mod clocks;
 mod db;
 mod disk_format;
+mod exemplars;
 mod flush;
 mod head;
 mod index;
 mod manifest;
 mod merge;
+mod metrics;
 mod options;
 mod part;
+mod part_index;
 mod record;
+mod sections;
+mod share;
 mod snapshot;
+mod transaction;
 mod view;
 mod writer;
 
 pub use db::Tsdb;
+pub use metrics::Metrics;
 pub use options::Options;
 
 use std::io;

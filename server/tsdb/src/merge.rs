@@ -1,6 +1,11 @@
 //! Several small parts become a larger one, so that a query over weeks opens few files.
 
-use crate::{Error, Tsdb, part::Part, view::Source, view::merge_next, writer::PartWriter};
+use crate::{
+    Error, Tsdb,
+    part::Part,
+    view::{Source, merge_next},
+    writer::{LONG_WINDOW_MS, PartWriter, WINDOW_MS},
+};
 use std::sync::Arc;
 
 impl Tsdb {
@@ -41,7 +46,10 @@ impl Tsdb {
             let all = part.select(&[]).map_err(damaged)?;
             sources.push(Source::new(part.clone(), all, i64::MIN, i64::MAX).map_err(damaged)?);
         }
-        let mut writer = PartWriter::create(&self.disk, name)?;
+        let min = parts.iter().map(|part| part.summary.min).min().unwrap_or_default();
+        let max = parts.iter().map(|part| part.summary.max).max().unwrap_or_default();
+        let window_ms = if max.saturating_sub(min) > LONG_WINDOW_MS { LONG_WINDOW_MS } else { WINDOW_MS };
+        let mut writer = PartWriter::create(&self.disk, name, window_ms)?;
         while let Some((labels, points)) = merge_next(&mut sources).map_err(damaged)? {
             writer.add(&labels, points)?;
         }

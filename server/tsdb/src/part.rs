@@ -1,41 +1,45 @@
 //! Reading a part: an immutable file, mapped; the index is checked when it is opened, samples when they are read.
 
 use crate::{
-    Error,
+    Error, clocks,
     disk_format::unpack,
     head::Points,
-    index::{Ids, Postings, union},
-    writer::{BLOCK, FOOTER, GROUP, MAGIC, Summary, WINDOW_MS},
+    writer::{FOOTER, GROUP, LONG_WINDOW_MS, MAGIC, Summary},
 };
-use chunk::{Damaged, histograms, times, values, varint};
-use model::{Builder, Labels};
+use chunk::{Damaged, histograms, values, varint};
 use runtime::{Disk, Mapped, Open};
-use std::cmp::Ordering;
+use std::{collections::HashMap, sync::Arc};
 use storage::ReadError;
 
 /// Bytes of a group in a window, unpacked, at most.
 const BLOCK_MAX: usize = 1 << 30;
-/// Bytes of a row in the table of postings and in the directory.
-const ROW: usize = 16;
-const ENTRY: usize = 28;
+/// Clocks that a reader keeps decoded.
+const CLOCKS_KEPT: usize = 256;
 
 /// A part of the store.
 pub(crate) struct Part {
     pub(crate) name: String,
     pub(crate) summary: Summary,
     bytes: Mapped,
-    symbols: (usize, usize),
-    series: (usize, usize),
-    postings: (usize, usize),
+    /// Places of the sections in the file.
+    pub(crate) texts: (usize, usize),
+    pub(crate) series: (usize, usize),
+    pub(crate) postings: (usize, usize),
     directory: (usize, usize),
-    strings: usize,
+    clocks: (usize, usize),
+    pub(crate) strings: usize,
+    clock_count: usize,
+    window_ms: i64,
 }
 
-fn number(bytes: &[u8], at: usize) -> u64 {
+/// Clocks that a reader has decoded of one part.
+pub(crate) type ClockCache = HashMap<u32, Arc<[i64]>>;
+
+pub(crate) fn number(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-fn small(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn small(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
@@ -59,19 +63,27 @@ impl Part {
             let (from, length) = (from.ok()?, length.ok()?);
             from.checked_add(length).filter(|to| *to <= end).map(|to| (from, to))
         };
-        let sections = [section(0), section(1), section(2), section(3)];
-        let [Some(symbols), Some(series), Some(postings), Some(directory)] = sections else {
+        let sections = [section(0), section(1), section(2), section(3), section(4)];
+        let [Some(texts), Some(series), Some(postings), Some(directory), Some(clocks)] = sections else {
             return Err(Error::damaged(name, "a section lies outside the file"));
         };
-        let sum = [symbols, series, postings, directory]
+        let sum = [texts, series, postings, directory, clocks]
             .iter()
             .fold(0, |sum, (from, to)| crc32c::crc32c_append(sum, &bytes[*from..*to]));
-        if u64::from(sum) != field(13) {
+        if u64::from(sum) != field(17) {
             return Err(Error::damaged(name, "wrong checksum of the index"));
         }
-        let summary = Summary { min: field(8) as i64, max: field(9) as i64, series: field(10), samples: field(11) };
-        let strings = usize::try_from(field(12)).unwrap_or_default();
-        Ok(Self { name: name.to_owned(), summary, symbols, series, postings, directory, strings, bytes })
+        let summary = Summary { min: field(10) as i64, max: field(11) as i64, series: field(12), samples: field(13) };
+        let count = |place: usize| usize::try_from(field(place)).unwrap_or_default();
+        let window_ms = field(16) as i64;
+        // Every series, string and clock has a byte at least, and a window has room for so many samples.
+        let counts = [count(12), count(14), count(15)];
+        if counts.iter().any(|count| *count > end) || !(1..=LONG_WINDOW_MS).contains(&window_ms) {
+            return Err(Error::damaged(name, "counts that the file has no room for"));
+        }
+        let [_, strings, clock_count] = counts;
+        let name = name.to_owned();
+        Ok(Self { name, summary, texts, series, postings, directory, clocks, strings, clock_count, window_ms, bytes })
     }
 
     /// Bytes of the file.
@@ -79,204 +91,56 @@ impl Part {
         self.bytes.len() as u64
     }
 
-    fn damaged(&self) -> impl Fn(Damaged) -> ReadError + use<'_> {
+    pub(crate) fn damaged(&self) -> impl Fn(Damaged) -> ReadError + use<'_> {
         |Damaged| ReadError::Damaged(format!("{} holds an index that is not what was written", self.name))
     }
 
-    fn section(&self, (from, to): (usize, usize)) -> &[u8] {
+    pub(crate) fn section(&self, (from, to): (usize, usize)) -> &[u8] {
         &self.bytes[from..to]
     }
 
-    /// The strings of a block, until `visit` answers false.
-    fn block(&self, block: usize, mut visit: impl FnMut(usize, &str) -> bool) -> Result<(), Damaged> {
-        let section = self.section(self.symbols);
-        let table = self.strings.div_ceil(BLOCK) * 8;
-        let place = usize::try_from(number(section, block * 8)).map_err(|_| Damaged)?;
-        let mut data = table.checked_add(place).and_then(|from| section.get(from..)).ok_or(Damaged)?;
-        let mut text = Vec::new();
-        for number in block * BLOCK..(block * BLOCK + BLOCK).min(self.strings) {
-            let shared = varint::take_count(&mut data, text.len())?;
-            let rest = varint::take_length(&mut data)?;
-            text.truncate(shared);
-            text.extend_from_slice(varint::take_bytes(&mut data, rest)?);
-            if !visit(number, std::str::from_utf8(&text).map_err(|_| Damaged)?) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a string to `visit`.
-    fn string(&self, number: u32, mut visit: impl FnMut(&str)) -> Result<(), Damaged> {
-        let mut found = false;
-        self.block(number as usize / BLOCK, |have, text| {
-            found = have == number as usize;
-            if found {
-                visit(text);
-            }
-            !found
-        })?;
-        if found { Ok(()) } else { Err(Damaged) }
-    }
-
-    /// The number of a string. O(log strings).
-    fn find(&self, text: &str) -> Result<Option<u32>, Damaged> {
-        let (mut low, mut high) = (0, self.strings.div_ceil(BLOCK));
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let mut first = Ordering::Equal;
-            self.block(middle, |_, have| {
-                first = have.cmp(text);
-                false
-            })?;
-            if first == Ordering::Greater { high = middle } else { low = middle + 1 }
-        }
-        let mut found = None;
-        if let Some(block) = low.checked_sub(1) {
-            self.block(block, |number, have| {
-                if have == text {
-                    found = u32::try_from(number).ok();
-                }
-                have < text
-            })?;
-        }
-        Ok(found)
-    }
-
-    /// Name, value and place of a row of the postings.
-    fn row(&self, row: usize) -> (u32, u32, usize) {
-        let section = self.section(self.postings);
-        let at = 8 + row * ROW;
-        (small(section, at), small(section, at + 4), usize::try_from(number(section, at + 8)).unwrap_or(usize::MAX))
-    }
-
-    fn rows(&self) -> usize {
-        let section = self.section(self.postings);
-        usize::try_from(number(section, 0)).unwrap_or_default().min(section.len() / ROW)
-    }
-
-    /// The first row that is not before (name, value).
-    fn lower(&self, name: u32, value: u32) -> usize {
-        let (mut low, mut high) = (0, self.rows());
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let (have, with, _) = self.row(middle);
-            if (have, with) < (name, value) { low = middle + 1 } else { high = middle }
-        }
-        low
-    }
-
-    fn list(&self, row: usize) -> Result<Ids<u32>, Damaged> {
-        let section = self.section(self.postings);
-        let from = (8 + self.rows() * ROW).checked_add(self.row(row).2).ok_or(Damaged)?;
-        let mut data = section.get(from..).ok_or(Damaged)?;
-        let count = varint::take_length(&mut data)?;
-        let (mut ids, mut last) = (Vec::with_capacity(count), 0_u32);
-        for _ in 0..count {
-            last =
-                u32::try_from(varint::take(&mut data)?).ok().and_then(|next| last.checked_add(next)).ok_or(Damaged)?;
-            ids.push(last);
-        }
-        Ok(ids)
-    }
-
-    /// All values of a label, in order, with their rows.
-    fn each_value(&self, name: &str, mut visit: impl FnMut(&str, usize) -> Result<(), Damaged>) -> Result<(), Damaged> {
-        let Some(name) = self.find(name)? else { return Ok(()) };
-        for row in self.lower(name, 0)..self.rows() {
-            let (have, value, _) = self.row(row);
-            if have != name {
-                break;
-            }
-            let mut visited = Ok(());
-            self.string(value, |text| visited = visit(text, row))?;
-            visited?;
-        }
-        Ok(())
-    }
-
-    /// All labels' names.
-    pub(crate) fn label_names(&self) -> Result<Vec<String>, ReadError> {
-        let mut names = Vec::new();
-        let mut row = 0;
-        while row < self.rows() {
-            let (name, ..) = self.row(row);
-            self.string(name, |text| names.push(text.to_owned())).map_err(self.damaged())?;
-            let Some(next) = name.checked_add(1) else { break };
-            row = self.lower(next, 0);
-        }
-        Ok(names)
-    }
-
-    /// All values of a label.
-    pub(crate) fn label_values(&self, name: &str) -> Result<Vec<String>, ReadError> {
-        let mut values = Vec::new();
-        let visit = |text: &str, _| {
-            values.push(text.to_owned());
-            Ok(())
-        };
-        self.each_value(name, visit).map_err(self.damaged())?;
-        Ok(values)
-    }
-
-    /// The series that satisfy all matchers, ascending, which is also the order of their labels.
-    pub(crate) fn select(&self, matchers: &[model::Matcher]) -> Result<Ids<u32>, ReadError> {
-        let checked = Checked { part: self, failed: std::cell::Cell::new(false) };
-        let found = crate::index::select(&checked, matchers);
-        if checked.failed.get() { Err(self.damaged()(Damaged)) } else { Ok(found) }
-    }
-
-    /// The labels of a series.
-    pub(crate) fn labels(&self, series: u32) -> Result<Labels, ReadError> {
-        self.take_labels(series).map_err(self.damaged())
-    }
-
-    fn take_labels(&self, series: u32) -> Result<Labels, Damaged> {
-        let section = self.section(self.series);
+    /// The places of a group's blocks: window, place, length and checksum, in the order of windows.
+    fn blocks(&self, group: u32) -> Result<Vec<(i64, u64, usize, u32)>, Damaged> {
+        let section = self.section(self.directory);
         let groups = usize::try_from(self.summary.series).map_err(|_| Damaged)?.div_ceil(GROUP);
-        let (group, place) = (series as usize / GROUP, series as usize % GROUP);
-        let from = usize::try_from(number(section, group * 8)).ok().and_then(|from| from.checked_add(groups * 8));
+        let at = group as usize * 8;
+        if group as usize >= groups || section.len() < groups * 8 {
+            return Err(Damaged);
+        }
+        let from = usize::try_from(number(section, at)).ok().and_then(|from| from.checked_add(groups * 8));
         let mut data = from.and_then(|from| section.get(from..)).ok_or(Damaged)?;
-        for _ in 0..place {
-            for _ in 0..2 * varint::take_length(&mut data)? {
-                varint::take(&mut data)?;
-            }
+        let data = &mut data;
+        let mut place = varint::take(data)?;
+        let (mut window, mut blocks) = (0_i64, Vec::new());
+        for _ in 0..varint::take_length(data)? {
+            window = window.wrapping_add(varint::take_signed(data)?);
+            let length = varint::take_count(data, u32::MAX as usize)?;
+            blocks.push((window, place, length, small(varint::take_bytes(data, 4)?, 0)));
+            place = place.checked_add(length as u64).ok_or(Damaged)?;
         }
-        let mut builder = Builder::default();
-        for _ in 0..varint::take_length(&mut data)? {
-            let mut pair = [String::new(), String::new()];
-            for text in &mut pair {
-                let number = u32::try_from(varint::take(&mut data)?).map_err(|_| Damaged)?;
-                self.string(number, |have| have.clone_into(text))?;
-            }
-            builder.set(&pair[0], &pair[1]);
-        }
-        Ok(builder.build())
+        Ok(blocks)
     }
 
     /// The samples of series of one group that lie in the closed range, one answer for each series asked for, ascending.
-    pub(crate) fn points(&self, series: &[u32], min: i64, max: i64) -> Result<Vec<Points>, ReadError> {
+    pub(crate) fn points(
+        &self,
+        series: &[u32],
+        min: i64,
+        max: i64,
+        clocks: &mut ClockCache,
+    ) -> Result<Vec<Points>, ReadError> {
         let mut all = vec![Points::default(); series.len()];
         let Some(group) = series.first().map(|series| series / GROUP as u32) else { return Ok(all) };
-        let (first, last) = (min.div_euclid(WINDOW_MS), max.div_euclid(WINDOW_MS));
-        let section = self.section(self.directory);
-        let entries = section.len() / ENTRY;
-        let key = |entry: usize| (small(section, entry * ENTRY), number(section, entry * ENTRY + 4) as i64);
-        let (mut low, mut high) = (0, entries);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if key(middle) < (group, first) { low = middle + 1 } else { high = middle }
-        }
-        for entry in low..entries {
-            let (have, window) = key(entry);
-            if have != group || window > last {
-                break;
+        let (first, last) = (min.div_euclid(self.window_ms), max.div_euclid(self.window_ms));
+        for (window, place, length, sum) in self.blocks(group).map_err(self.damaged())? {
+            if window < first || window > last {
+                continue;
             }
-            let at = entry * ENTRY;
-            let (place, length) = (number(section, at + 12), small(section, at + 20));
-            let block = usize::try_from(place).ok().and_then(|from| self.bytes.get(from..)?.get(..length as usize));
-            let block = block.filter(|block| crc32c::crc32c(block) == small(section, at + 24));
-            let read = block.ok_or(Damaged).and_then(|block| read_block(block, series, &mut all));
+            let block = usize::try_from(place).ok().and_then(|from| self.bytes.get(from..)?.get(..length));
+            let block = block.filter(|block| crc32c::crc32c(block) == sum);
+            let read = block.ok_or(Damaged).and_then(|mut block| {
+                unpack(&mut block, BLOCK_MAX, |plain| self.read_block(plain, window, series, &mut all, clocks))
+            });
             read.map_err(|Damaged| {
                 ReadError::Damaged(format!("{} is damaged at byte {place}: these samples are lost", self.name))
             })?;
@@ -284,101 +148,98 @@ impl Part {
         all.iter_mut().for_each(|points| points.clip(min, max));
         Ok(all)
     }
-}
 
-/// Appends the samples of the wanted series, all of one group, to their answers.
-fn read_block(mut block: &[u8], wanted: &[u32], all: &mut [Points]) -> Result<(), Damaged> {
-    unpack(&mut block, BLOCK_MAX, |mut plain| {
-        let bytes = &mut plain;
-        let mut columns = Vec::new();
-        for _ in 0..varint::take_count(bytes, GROUP)? {
-            let length = varint::take_length(bytes)?;
-            columns.push(varint::take_bytes(bytes, length)?);
-        }
-        // Series of a group mostly share their times: the last column decoded is kept.
-        let mut decoded: Option<(usize, Vec<i64>)> = None;
-        let mut wanted = wanted.iter().zip(all).peekable();
-        for place in 0..varint::take_count(bytes, GROUP)? {
-            let length = varint::take_length(bytes)?;
-            let mut body = varint::take_bytes(bytes, length)?;
-            if let Some((_, points)) = wanted.next_if(|(series, _)| **series as usize % GROUP == place) {
-                read_series(&mut body, &columns, &mut decoded, points)?;
+    /// Appends the samples of the wanted series, all of one group, to their answers.
+    fn read_block(
+        &self,
+        mut plain: &[u8],
+        window: i64,
+        wanted: &[u32],
+        all: &mut [Points],
+        clocks: &mut ClockCache,
+    ) -> Result<(), Damaged> {
+        let bodies = take_bodies(&mut plain)?;
+        let mut columns = values::Decoder::new(bodies.iter().map(|body| body.floats.column).collect());
+        for (series, points) in wanted.iter().zip(all) {
+            let place = *series as usize % GROUP;
+            let body = bodies.get(place).ok_or(Damaged)?;
+            let before = points.times.len();
+            if let Some(clock) = body.floats.clock {
+                clocks::pick(&self.clock(clock, clocks)?, &body.floats.runs, &mut points.times)?;
+                columns.take(place, points.times.len() - before, &mut points.values)?;
+            }
+            let mut times = Vec::new();
+            if let Some(clock) = body.histograms.clock {
+                clocks::pick(&self.clock(clock, clocks)?, &body.histograms.runs, &mut times)?;
+                points.histograms.append(&mut histograms::take_values(&mut { body.histograms.column }, &times)?);
+            }
+            if !body.starts.is_empty() {
+                times.extend_from_slice(&points.times[before..]);
+                times.sort_unstable();
+                let from = window.wrapping_mul(self.window_ms);
+                let mut rest = times.as_slice();
+                for (skipped, length, distance) in &body.starts {
+                    rest = rest.get(*skipped..).ok_or(Damaged)?;
+                    let (own, later) = rest.split_at_checked(*length).ok_or(Damaged)?;
+                    points.starts.extend(own.iter().map(|at| (*at, from.wrapping_add(*distance))));
+                    rest = later;
+                }
             }
         }
-        if wanted.peek().is_some() { Err(Damaged) } else { Ok(()) }
-    })
-}
+        Ok(())
+    }
 
-fn read_series(
-    body: &mut &[u8],
-    columns: &[&[u8]],
-    decoded: &mut Option<(usize, Vec<i64>)>,
-    points: &mut Points,
-) -> Result<(), Damaged> {
-    let count = varint::take_count(body, BLOCK_MAX)?;
-    if count > 0 {
-        let place = varint::take_count(body, columns.len().saturating_sub(1))?;
-        if decoded.as_ref().is_none_or(|(have, times)| *have != place || times.len() != count) {
-            let mut column = *columns.get(place).ok_or(Damaged)?;
-            *decoded = Some((place, times::take(&mut column, count)?));
+    fn clock(&self, number: u32, clocks: &mut ClockCache) -> Result<Arc<[i64]>, Damaged> {
+        if let Some(clock) = clocks.get(&number) {
+            return Ok(Arc::clone(clock));
         }
-        points.times.extend_from_slice(decoded.as_ref().map_or(&[], |(_, times)| times));
-        points.values.append(&mut values::take(body, count)?);
-    }
-    let count = varint::take_count(body, BLOCK_MAX)?;
-    if count > 0 {
-        points.histograms.append(&mut histograms::take(body, count)?);
-    }
-    for _ in 0..varint::take_length(body)? {
-        let at = varint::take_signed(body)?;
-        points.starts.push((at, at.wrapping_sub(varint::take_signed(body)?)));
-    }
-    Ok(())
-}
-
-/// An index that notes damage instead of answering it, for a selection made of many steps.
-struct Checked<'a> {
-    part: &'a Part,
-    failed: std::cell::Cell<bool>,
-}
-
-impl Checked<'_> {
-    fn or_empty(&self, ids: Result<Ids<u32>, Damaged>) -> Ids<u32> {
-        ids.unwrap_or_else(|Damaged| {
-            self.failed.set(true);
-            Vec::new()
-        })
+        if clocks.len() >= CLOCKS_KEPT {
+            clocks.clear();
+        }
+        let count_max = usize::try_from(self.window_ms).map_err(|_| Damaged)?;
+        let clock = clocks::take(self.section(self.clocks), self.clock_count, number, count_max)?;
+        let clock: Arc<[i64]> = clock.into();
+        clocks.insert(number, Arc::clone(&clock));
+        Ok(clock)
     }
 }
 
-impl Postings for Checked<'_> {
-    type Id = u32;
+/// Samples of one kind of one series, as they lie in a block.
+#[derive(Default)]
+struct Samples<'a> {
+    clock: Option<u32>,
+    runs: clocks::Runs,
+    column: &'a [u8],
+}
 
-    fn all(&self) -> Ids<u32> {
-        (0..u32::try_from(self.part.summary.series).unwrap_or(u32::MAX)).collect()
-    }
+/// One series in a block.
+struct Body<'a> {
+    floats: Samples<'a>,
+    histograms: Samples<'a>,
+    /// Samples without a start time, samples with one, and its distance from the begin of the window.
+    starts: Vec<(usize, usize, i64)>,
+}
 
-    fn pair(&self, name: &str, value: &str) -> Ids<u32> {
-        self.or_empty(self.part.find(name).and_then(|name| {
-            let (Some(name), Some(value)) = (name, self.part.find(value)?) else { return Ok(Vec::new()) };
-            let row = self.part.lower(name, value);
-            let there = row < self.part.rows() && {
-                let (have, with, _) = self.part.row(row);
-                (have, with) == (name, value)
-            };
-            if there { self.part.list(row) } else { Ok(Vec::new()) }
-        }))
+fn take_bodies<'a>(bytes: &mut &'a [u8]) -> Result<Vec<Body<'a>>, Damaged> {
+    let (mut bodies, mut last) = (Vec::new(), 0);
+    for _ in 0..varint::take_count(bytes, GROUP)? {
+        let floats = take_samples(bytes, &mut last)?;
+        let histograms = take_samples(bytes, &mut last)?;
+        let mut starts = Vec::new();
+        for _ in 0..varint::take_length(bytes)? {
+            let skipped = varint::take_count(bytes, u32::MAX as usize)?;
+            starts.push((skipped, varint::take_count(bytes, u32::MAX as usize)?, varint::take_signed(bytes)?));
+        }
+        bodies.push(Body { floats, histograms, starts });
     }
+    if bytes.is_empty() { Ok(bodies) } else { Err(Damaged) }
+}
 
-    fn values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Ids<u32> {
-        let mut lists = Vec::new();
-        let visit = |text: &str, row| {
-            if keep(text) {
-                lists.push(self.part.list(row)?);
-            }
-            Ok(())
-        };
-        let visited = self.part.each_value(name, visit);
-        self.or_empty(visited.map(|()| union(lists)))
-    }
+fn take_samples<'a>(bytes: &mut &'a [u8], last: &mut i64) -> Result<Samples<'a>, Damaged> {
+    let Some(runs) = varint::take_length(bytes)?.checked_sub(1) else { return Ok(Samples::default()) };
+    *last = last.wrapping_add(varint::take_signed(bytes)?);
+    let clock = Some(u32::try_from(*last).map_err(|_| Damaged)?);
+    let runs = clocks::take_runs(bytes, runs)?;
+    let length = varint::take_length(bytes)?;
+    Ok(Samples { clock, runs, column: varint::take_bytes(bytes, length)? })
 }

@@ -1,132 +1,358 @@
-//! The head as a file: every series with its chunks as they lie, so that the log before it can go.
+//! The head as a file: every series with its open chunk as it lies, so that the log before it can go.
 //!
-//! Written whole under a lock and published in one step; layout in `docs/format/head.md`.
+//! It is written and read in blocks with their own checksums, so that neither takes memory beside the head; sealed chunks
+//! stay in their segments, which it names. Layout in `docs/format/head.md`.
 
 use crate::{
     Error,
-    disk_format::{put_labels, take_labels},
-    head::{Head, Sealed, Series},
+    disk_format::{put_labels, put_text, take_labels, take_text},
+    exemplars::Ring,
+    head::{
+        Head, Series, Side,
+        segments::{self, Position},
+    },
     options::Options,
+    record::{Entry, put_exemplar, put_metadata, take_exemplar, take_metadata},
 };
 use chunk::{
     Damaged, histograms,
-    stream::{State, Writer, decode},
+    stream::{State, decode},
     varint,
 };
-use std::sync::Arc;
+use runtime::{Disk, File, Open};
 
-const MAGIC: &[u8; 8] = b"NXHEAD\0\x01";
+const MAGIC: &[u8; 8] = b"NXHEAD\0\x02";
+/// A block is ended after so many bytes.
+const BLOCK: usize = 1 << 16;
+/// A block longer than this is damage: one series with all its histograms is far from it.
+const BLOCK_MAX: usize = 1 << 28;
 /// Items of one series beyond this many are damage.
 const ITEMS_MAX: usize = 1 << 24;
 
-/// The bytes of a snapshot without what lies wholly before `floor`, `moved` samples. O(bytes of all chunks).
-pub(crate) fn write(head: &Head, floor: i64, moved: u64) -> Vec<u8> {
-    let mut body = Vec::new();
-    varint::put(head.next, &mut body);
-    varint::put(head.samples.saturating_sub(moved), &mut body);
-    varint::put(head.series.len() as u64, &mut body);
-    for (id, series) in &head.series {
-        varint::put(*id, &mut body);
-        put_series(series, floor, &mut body);
-    }
-    let mut file = MAGIC.to_vec();
-    file.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    file.extend_from_slice(&body);
-    file
+const HEADER: u8 = 1;
+const PAIRS: u8 = 2;
+const SERIES: u8 = 3;
+const EXEMPLARS: u8 = 4;
+const END: u8 = 5;
+
+/// The name under which a snapshot is written.
+pub(crate) fn temporary(name: &str) -> String {
+    format!("{name}.tmp")
 }
 
-/// The head that a snapshot holds; what lies before `floor` is not in it.
-pub(crate) fn read(name: &str, bytes: &[u8], options: Options, floor: i64) -> Result<Head, Error> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| Error::damaged(name, "no head snapshot of this version"))?;
-    let (sum, body) = rest.split_first_chunk::<4>().ok_or_else(|| Error::damaged(name, "too short"))?;
-    if u32::from_le_bytes(*sum) != crc32c::crc32c(body) {
-        return Err(Error::damaged(name, "wrong checksum"));
-    }
-    take(body, options, floor).map_err(|Damaged| Error::damaged(name, "not what was written"))
+/// Blocks on their way into a file.
+struct Writer<'a> {
+    file: File,
+    name: &'a str,
+    at: u64,
+    kind: u8,
+    block: Vec<u8>,
+    frame: Vec<u8>,
 }
 
-fn take(mut body: &[u8], options: Options, floor: i64) -> Result<Head, Damaged> {
-    let bytes = &mut body;
-    let mut head = Head::new(options, floor);
-    let next = varint::take(bytes)?;
-    head.samples = varint::take(bytes)?;
-    for _ in 0..varint::take_length(bytes)? {
-        let id = varint::take(bytes)?;
-        let series = take_series(bytes)?;
-        let sealed = series.sealed.iter().map(|sealed| (sealed.min, sealed.max));
-        let open = (series.state.count > 0).then_some((series.first, series.state.time));
-        let histograms = series.histograms.iter().map(|(at, _)| (*at, *at));
-        for (min, max) in sealed.chain(open).chain(histograms) {
-            head.min_time = Some(head.min_time.map_or(min, |have| have.min(min)).max(floor));
-            head.max_time = Some(head.max_time.map_or(max, |have| have.max(max)));
+impl Writer<'_> {
+    /// Room for an item of a kind.
+    fn item(&mut self, kind: u8) -> Result<&mut Vec<u8>, Error> {
+        if self.kind != kind || self.block.len() >= BLOCK {
+            self.end_block()?;
+            self.kind = kind;
         }
-        head.insert(id, series);
+        Ok(&mut self.block)
     }
-    head.next = next;
-    Ok(head)
+
+    fn end_block(&mut self) -> Result<(), Error> {
+        if self.kind == 0 {
+            return Ok(());
+        }
+        self.frame.clear();
+        self.frame.extend_from_slice(&(self.block.len() as u32).to_le_bytes());
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&[self.kind]), &self.block);
+        self.frame.extend_from_slice(&sum.to_le_bytes());
+        self.frame.push(self.kind);
+        self.frame.extend_from_slice(&self.block);
+        self.file.write_at(self.at, &self.frame).map_err(Error::disk(format!("writing {}", self.name)))?;
+        self.at += self.frame.len() as u64;
+        self.block.clear();
+        self.kind = 0;
+        Ok(())
+    }
 }
 
-fn put_series(series: &Series, floor: i64, out: &mut Vec<u8>) {
-    put_labels(&series.labels, out);
-    let kept = &series.sealed[series.sealed.partition_point(|sealed| sealed.max < floor)..];
-    varint::put(kept.len() as u64, out);
-    for sealed in kept {
-        varint::put_signed(sealed.min, out);
-        varint::put_signed(sealed.max, out);
-        varint::put(u64::from(sealed.count), out);
-        varint::put(u64::from(sealed.repeats), out);
-        varint::put(sealed.bytes.len() as u64, out);
-        out.extend_from_slice(&sealed.bytes);
+/// What is not in a snapshot any more, because it is in parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Samples in order lie before this time.
+    pub(crate) floor: i64,
+    /// Samples that came out of order lie before this time.
+    pub(crate) late: i64,
+    /// How many they are.
+    pub(crate) samples: u64,
+}
+
+/// Writes a snapshot without what was cut off, under its temporary name. The segments of the head are all ended. O(bytes
+/// of open chunks).
+pub(crate) fn write(disk: &Disk, name: &str, head: &Head, ring: &Ring, cut: Cut) -> Result<(), Error> {
+    let temporary = temporary(name);
+    let written = disk.open_file(&temporary, Open::Create).map_err(Error::disk(format!("creating {temporary}")));
+    let written = written.and_then(|file| {
+        file.write_at(0, MAGIC).map_err(Error::disk(format!("writing {temporary}")))?;
+        let mut writer = Writer { file, name, at: MAGIC.len() as u64, kind: 0, block: Vec::new(), frame: Vec::new() };
+        write_all(&mut writer, head, ring, cut)
+    });
+    if written.is_err() {
+        // Best effort: a leftover is removed at the next start.
+        let _ = disk.remove(&temporary);
     }
-    varint::put_signed(series.first, out);
+    written
+}
+
+fn write_all(writer: &mut Writer<'_>, head: &Head, ring: &Ring, cut: Cut) -> Result<(), Error> {
+    put_header(head, cut, writer.item(HEADER)?);
+    for pair in head.names.all_pairs() {
+        let (name, value) = pair.unwrap_or_default();
+        let out = writer.item(PAIRS)?;
+        put_text(name, out);
+        put_text(value, out);
+    }
+    for (slot, series) in head.slots() {
+        put_series(head, slot, series, cut, writer.item(SERIES)?);
+    }
+    for (labels, exemplar) in ring.iter() {
+        let out = writer.item(EXEMPLARS)?;
+        put_labels(labels, out);
+        put_exemplar(exemplar, out);
+    }
+    varint::put(head.len(), writer.item(END)?);
+    writer.end_block()
+}
+
+/// Makes a written snapshot survive a power cut under its name; only the manifest makes it count.
+pub(crate) fn publish(disk: &Disk, name: &str) -> Result<(), Error> {
+    let temporary = temporary(name);
+    let file = disk.open_file(&temporary, Open::Write).map_err(Error::disk(format!("opening {temporary}")))?;
+    file.sync().map_err(Error::disk(format!("syncing {temporary}")))?;
+    disk.rename(&temporary, name).map_err(Error::disk(format!("naming {name}")))?;
+    disk.sync_dir("").map_err(Error::disk(format!("naming {name}")))
+}
+
+fn put_header(head: &Head, cut: Cut, out: &mut Vec<u8>) {
+    varint::put(u64::from(head.generation()), out);
+    varint::put(head.samples.saturating_sub(cut.samples), out);
+    varint::put(head.len(), out);
+    varint::put(u64::from(head.segments.next()), out);
+    let kept = head.segments.sealed().iter().filter(|segment| segment.max >= cut.floor);
+    varint::put(kept.clone().count() as u64, out);
+    for segment in kept {
+        varint::put(u64::from(segment.number), out);
+        varint::put_signed(segment.min, out);
+        varint::put_signed(segment.max, out);
+        varint::put(segment.chunks, out);
+        varint::put(segment.bytes.len() as u64, out);
+    }
+}
+
+fn put_series(head: &Head, slot: u32, series: &Series, cut: Cut, out: &mut Vec<u8>) {
+    varint::put(series.id(slot), out);
+    varint::put(head.names.numbers(series.labels).count() as u64, out);
+    head.names.numbers(series.labels).for_each(|number| varint::put(u64::from(number), out));
     series.state.parts().iter().for_each(|number| varint::put_signed(*number, out));
-    out.push(series.open.used());
-    varint::put(series.open.bytes().len() as u64, out);
-    out.extend_from_slice(series.open.bytes());
-    let kept = &series.histograms[series.histograms.partition_point(|(at, _)| *at < floor)..];
+    varint::put(u64::from(series.sealed.segment), out);
+    varint::put(u64::from(series.sealed.offset), out);
+    varint::put(u64::from(series.open.bits()), out);
+    head.open_bytes(series, out);
+    match head.side(series.id(slot)) {
+        None => out.push(0),
+        Some(side) => {
+            out.push(1);
+            put_side(side, cut, out);
+        }
+    }
+}
+
+fn put_side(side: &Side, cut: Cut, out: &mut Vec<u8>) {
+    let kept = &side.histograms[side.histograms.partition_point(|(at, _)| *at < cut.floor)..];
     varint::put(kept.len() as u64, out);
     histograms::put(kept, out);
-    let kept = &series.starts[series.starts.partition_point(|(at, _)| *at < floor)..];
+    let kept = &side.starts[side.starts.partition_point(|(at, _)| *at < cut.floor)..];
     varint::put(kept.len() as u64, out);
     for (at, start) in kept {
         varint::put_signed(*at, out);
         varint::put_signed(*start, out);
     }
+    let late = &side.late[side.late.partition_point(|(at, _)| *at < cut.late)..];
+    let floats = late.iter().filter_map(|(at, entry)| match entry {
+        Entry::Float(value) => Some((*at, *value)),
+        Entry::Histogram(_) => None,
+    });
+    varint::put(floats.clone().count() as u64, out);
+    for (at, value) in floats {
+        varint::put_signed(at, out);
+        out.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+    let late: Vec<_> = late
+        .iter()
+        .filter_map(|(at, entry)| match entry {
+            Entry::Histogram(value) => Some((*at, value.clone())),
+            Entry::Float(_) => None,
+        })
+        .collect();
+    varint::put(late.len() as u64, out);
+    histograms::put(&late, out);
+    varint::put(u64::from(side.metadata.is_some()), out);
+    side.metadata.iter().for_each(|metadata| put_metadata(metadata, out));
 }
 
-fn take_series(bytes: &mut &[u8]) -> Result<Series, Damaged> {
-    let mut series = Series::restored(take_labels(bytes)?);
-    for _ in 0..varint::take_count(bytes, ITEMS_MAX)? {
-        let (min, max) = (varint::take_signed(bytes)?, varint::take_signed(bytes)?);
-        let (count, repeats) = (small(bytes)?, small(bytes)?);
-        let length = varint::take_length(bytes)?;
-        let sealed = Sealed { min, max, count, repeats, bytes: Arc::from(varint::take_bytes(bytes, length)?) };
-        check(&sealed.bytes, count, repeats)?;
-        series.sealed.push(sealed);
-    }
-    series.first = varint::take_signed(bytes)?;
-    let mut parts = [0; 8];
-    for number in &mut parts {
-        *number = varint::take_signed(bytes)?;
-    }
-    series.state = State::of_parts(parts)?;
-    let used = varint::take_bytes(bytes, 1)?[0];
-    let length = varint::take_length(bytes)?;
-    series.open = Writer::resume(varint::take_bytes(bytes, length)?.to_vec(), used);
-    check(series.open.bytes(), series.state.count, series.state.repeats)?;
-    let count = varint::take_count(bytes, ITEMS_MAX)?;
-    series.histograms = histograms::take(bytes, count)?;
-    for _ in 0..varint::take_count(bytes, ITEMS_MAX)? {
-        series.starts.push((varint::take_signed(bytes)?, varint::take_signed(bytes)?));
-    }
-    Ok(series)
+/// What a snapshot holds.
+pub(crate) struct Restored {
+    pub(crate) head: Head,
+    pub(crate) ring: Ring,
+    /// Files of segments that could not be read.
+    pub(crate) missing: Vec<(String, Error)>,
 }
 
-fn small(bytes: &mut &[u8]) -> Result<u16, Damaged> {
-    u16::try_from(varint::take(bytes)?).map_err(|_| Damaged)
+/// Reads a snapshot; what lies before `floor` is not in it. Memory beside the head: one block.
+pub(crate) fn read(disk: &Disk, name: &str, options: Options, floor: i64) -> Result<Restored, Error> {
+    let file = disk.open_file(name, Open::Read).map_err(Error::disk(format!("reading {name}")))?;
+    let mut at = 0;
+    let mut bytes = vec![0; MAGIC.len()];
+    fill(&file, name, &mut at, &mut bytes)?;
+    if bytes != MAGIC {
+        return Err(Error::damaged(name, "no head snapshot of this version"));
+    }
+    let mut restored = Restored::empty(options, floor);
+    let mut ended = false;
+    while !ended {
+        let mut frame = [0; 9];
+        fill(&file, name, &mut at, &mut frame)?;
+        let [a, b, c, d, e, f, g, h, kind] = frame;
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        if length > BLOCK_MAX {
+            return Err(Error::damaged(name, "a block is too long"));
+        }
+        bytes.resize(length, 0);
+        fill(&file, name, &mut at, &mut bytes)?;
+        if u32::from_le_bytes([e, f, g, h]) != crc32c::crc32c_append(crc32c::crc32c(&[kind]), &bytes) {
+            return Err(Error::damaged(name, "wrong checksum"));
+        }
+        ended = restored.block(disk, kind, &bytes).map_err(|Damaged| Error::damaged(name, "not what was written"))?;
+    }
+    restored.head.restored();
+    Ok(restored)
 }
 
-/// Readers trust chunks of the head, so that they are decoded once here.
-fn check(bytes: &[u8], count: u16, repeats: u16) -> Result<(), Damaged> {
-    decode(bytes, count, repeats, &mut Vec::new(), &mut Vec::new())
+fn fill(file: &File, name: &str, at: &mut u64, into: &mut [u8]) -> Result<(), Error> {
+    let mut done = 0;
+    while done < into.len() {
+        match file.read_at(*at, &mut into[done..]).map_err(Error::disk(format!("reading {name}")))? {
+            0 => return Err(Error::damaged(name, "too short")),
+            n => {
+                done += n;
+                *at += n as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Restored {
+    /// What is there without a snapshot.
+    pub(crate) fn empty(options: Options, floor: i64) -> Self {
+        Self { head: Head::new(options, floor), ring: Ring::new(options.exemplars_max), missing: Vec::new() }
+    }
+
+    /// Takes a block in; true when it is the last.
+    fn block(&mut self, disk: &Disk, kind: u8, mut block: &[u8]) -> Result<bool, Damaged> {
+        let bytes = &mut block;
+        let mut numbers = Vec::new();
+        while !bytes.is_empty() {
+            match kind {
+                HEADER => self.header(disk, bytes)?,
+                PAIRS => {
+                    let (name, value) = (take_text(bytes)?, take_text(bytes)?);
+                    self.head.names.restore_pair((!value.is_empty()).then_some((name, value)));
+                }
+                SERIES => self.series(bytes, &mut numbers)?,
+                EXEMPLARS => {
+                    let labels = take_labels(bytes)?;
+                    let _ = self.ring.add(labels, take_exemplar(bytes)?);
+                }
+                END if varint::take(bytes)? == self.head.len() => {}
+                _ => return Err(Damaged),
+            }
+        }
+        Ok(kind == END)
+    }
+
+    fn header(&mut self, disk: &Disk, bytes: &mut &[u8]) -> Result<(), Damaged> {
+        let wide = |bytes: &mut &[u8]| u32::try_from(varint::take(bytes)?).map_err(|_| Damaged);
+        // The truncation that follows a snapshot of a flush may not have been noted anywhere.
+        self.head.skip_generation(wide(bytes)?.saturating_add(1));
+        self.head.samples = varint::take(bytes)?;
+        self.head.reserve(varint::take_count(bytes, 1 << 28)?);
+        let next = wide(bytes)?;
+        for _ in 0..varint::take_length(bytes)? {
+            let number = wide(bytes)?;
+            let (min, max) = (varint::take_signed(bytes)?, varint::take_signed(bytes)?);
+            let chunks = varint::take(bytes)?;
+            match segments::map(disk, number, (min, max, chunks), varint::take(bytes)?) {
+                Ok(segment) => self.head.restore_segment(segment),
+                Err(error) => self.missing.push((segments::name(number), error)),
+            }
+        }
+        self.head.segments.skip_to(next);
+        Ok(())
+    }
+
+    fn series(&mut self, bytes: &mut &[u8], numbers: &mut Vec<u32>) -> Result<(), Damaged> {
+        let wide = |bytes: &mut &[u8]| u32::try_from(varint::take(bytes)?).map_err(|_| Damaged);
+        let id = varint::take(bytes)?;
+        numbers.clear();
+        for _ in 0..varint::take_length(bytes)? {
+            numbers.push(wide(bytes)?);
+        }
+        let mut parts = [0; 9];
+        for number in &mut parts {
+            *number = varint::take_signed(bytes)?;
+        }
+        let state = State::of_parts(parts)?;
+        let sealed = Position { segment: wide(bytes)?, offset: wide(bytes)? };
+        let bits = wide(bytes)?;
+        let open = varint::take_bytes(bytes, bits.div_ceil(8) as usize)?;
+        if !open.is_empty() {
+            // Readers trust open chunks, so that they are decoded once here.
+            decode(open, state.count, state.repeats, &mut Vec::new(), &mut Vec::new())?;
+        } else if state.count > 0 && !state.is_even() {
+            return Err(Damaged);
+        }
+        let open = self.head.restore_open(open, bits);
+        self.head.restore_numbers(id, numbers, Series::restored(state, sealed, open))?;
+        match varint::take_bytes(bytes, 1)?[0] {
+            0 => Ok(()),
+            1 => self.side(id, bytes),
+            _ => Err(Damaged),
+        }
+    }
+
+    fn side(&mut self, id: u64, bytes: &mut &[u8]) -> Result<(), Damaged> {
+        let mut side = Side::default();
+        let count = varint::take_count(bytes, ITEMS_MAX)?;
+        side.histograms = histograms::take(bytes, count)?;
+        for _ in 0..varint::take_count(bytes, ITEMS_MAX)? {
+            side.starts.push((varint::take_signed(bytes)?, varint::take_signed(bytes)?));
+        }
+        for _ in 0..varint::take_count(bytes, ITEMS_MAX)? {
+            let at = varint::take_signed(bytes)?;
+            let bits = varint::take_bytes(bytes, 8)?.try_into().map_err(|_| Damaged)?;
+            side.late.push((at, Entry::Float(f64::from_bits(u64::from_le_bytes(bits)))));
+        }
+        let count = varint::take_count(bytes, ITEMS_MAX)?;
+        side.late.extend(histograms::take(bytes, count)?.into_iter().map(|(at, value)| (at, Entry::Histogram(value))));
+        side.late.sort_by_key(|(at, _)| *at);
+        let metadata = if varint::take(bytes)? == 1 { Some(take_metadata(bytes)?) } else { None };
+        self.head.restore_side(id as u32, side);
+        if let Some(metadata) = metadata {
+            self.head.set_metadata(id, &metadata);
+        }
+        Ok(())
+    }
 }

@@ -1,18 +1,18 @@
 //! Reading: the series of parts and head, merged by labels, each with its samples in the order of time.
 
+use crate::share::{Entry, Pending};
 use crate::{
     db::Tsdb,
-    head::{Points, Raw},
-    index,
-    part::Part,
+    head::{Head, Points, Raw},
+    part::{ClockCache, Part},
     writer::GROUP,
 };
 use model::{Labels, Matcher};
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
-use storage::{Columns, Querier, ReadError, SeriesSet};
+use storage::{Columns, Querier, ReadError, SeriesSet, Share};
 
 /// A time range of the store. Each selection is one consistent moment.
 pub(crate) struct View<'a> {
@@ -23,7 +23,7 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// The parts that overlap the range, and what `read` takes from the head at the same moment.
-    fn moment<T>(&self, read: impl FnOnce(&crate::head::Head) -> T) -> (Vec<Arc<Part>>, T) {
+    fn moment<T>(&self, read: impl FnOnce(&Head) -> T) -> (Vec<Arc<Part>>, T) {
         // Parts first, as whoever moves samples from the head to a part.
         let parts = self.db.parts.read();
         let head = self.db.head.read();
@@ -31,15 +31,21 @@ impl View<'_> {
         (parts.iter().filter(overlaps).cloned().collect(), read(&head))
     }
 
-    fn head_overlaps(&self, head: &crate::head::Head) -> bool {
-        head.max_time.is_some_and(|max| max >= self.min) && head.min_time.is_some_and(|min| min <= self.max)
+    fn head_overlaps(&self, head: &Head) -> bool {
+        let overlaps = |(min, max): (i64, i64)| max >= self.min && min <= self.max;
+        head.min_time.zip(head.max_time).is_some_and(overlaps) || head.late_range.is_some_and(overlaps)
+    }
+
+    /// The slots of the head that match, if any of it is in the range.
+    fn slots(&self, head: &Head, matchers: &[Matcher]) -> roaring::RoaringBitmap {
+        if self.head_overlaps(head) { head.select(matchers) } else { roaring::RoaringBitmap::new() }
     }
 
     /// Calls `visit` with the labels of everything that matches.
     fn each_labels(&self, matchers: &[Matcher], mut visit: impl FnMut(&Labels)) -> Result<(), ReadError> {
         let (parts, head) = self.moment(|head| {
-            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
-            ids.iter().filter_map(|id| head.series.get(id)).map(|series| series.labels.clone()).collect::<Vec<_>>()
+            let mut builder = model::Builder::default();
+            self.slots(head, matchers).iter().map(|slot| head.labels(slot, &mut builder)).collect::<Vec<_>>()
         });
         head.iter().for_each(&mut visit);
         for part in parts {
@@ -54,8 +60,9 @@ impl View<'_> {
 impl Querier for View<'_> {
     fn select(&self, matchers: &[Matcher]) -> Result<Box<dyn SeriesSet + '_>, ReadError> {
         let (parts, (mut head, floor)) = self.moment(|head| {
-            let ids = if self.head_overlaps(head) { index::select(head, matchers) } else { Vec::new() };
-            let raws: Vec<Raw> = ids.iter().filter_map(|id| head.series.get(id)).map(|one| one.raw()).collect();
+            let (slots, shared, mut builder) = (self.slots(head, matchers), head.shared(), model::Builder::default());
+            let mut raws = Vec::with_capacity(slots.len() as usize);
+            raws.extend(slots.iter().map(|slot| head.raw(slot, &shared, &mut builder)));
             (raws, head.floor)
         });
         head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
@@ -64,8 +71,7 @@ impl Querier for View<'_> {
             let ids = part.select(matchers)?;
             sources.push(Source::new(part, ids, self.min, self.max)?);
         }
-        let head_min = self.min.max(floor);
-        Ok(Box::new(Merged { sources, head: head.into(), head_min, max: self.max }))
+        Ok(Box::new(Merged { sources, head: head.into(), floor, min: self.min, max: self.max }))
     }
 
     fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, ReadError> {
@@ -116,21 +122,38 @@ pub(crate) struct Source {
     part: Arc<Part>,
     ids: VecDeque<u32>,
     ready: VecDeque<Points>,
+    clocks: ClockCache,
     next: Option<Labels>,
+    /// Texts of labels met, by their number in the part: series have most of them in common.
+    texts: HashMap<u32, Box<str>>,
     min: i64,
     max: i64,
 }
 
 impl Source {
     pub(crate) fn new(part: Arc<Part>, ids: Vec<u32>, min: i64, max: i64) -> Result<Self, ReadError> {
-        let mut source = Self { part, ids: ids.into(), ready: VecDeque::new(), next: None, min, max };
+        let (ids, ready, texts, clocks) = (ids.into(), VecDeque::new(), HashMap::new(), ClockCache::new());
+        let mut source = Self { part, ids, ready, clocks, next: None, texts, min, max };
         source.look()?;
         Ok(source)
     }
 
     fn look(&mut self) -> Result<(), ReadError> {
-        self.next = self.ids.front().map(|series| self.part.labels(*series)).transpose()?;
+        let next = self.ids.front().copied();
+        self.next = next.map(|series| self.part.labels_with(series, &mut self.texts)).transpose()?;
         Ok(())
+    }
+
+    /// Passes the next series by without reading its samples; its number in the part.
+    fn pass(&mut self) -> Result<Option<u32>, ReadError> {
+        let series = self.ids.pop_front();
+        self.look()?;
+        Ok(series)
+    }
+
+    /// Whether the next series begins a group, or there is none.
+    fn at_group(&self) -> bool {
+        self.ids.front().is_none_or(|series| *series as usize % GROUP == 0)
     }
 
     /// The labels of the series that [`Source::take`] gives next.
@@ -144,7 +167,7 @@ impl Source {
             let group = self.ids.front().map(|series| series / GROUP as u32);
             let same: Vec<u32> =
                 self.ids.iter().copied().take_while(|series| Some(series / GROUP as u32) == group).collect();
-            self.ready = self.part.points(&same, self.min, self.max)?.into();
+            self.ready = self.part.points(&same, self.min, self.max, &mut self.clocks)?.into();
         }
         self.ids.pop_front();
         self.look()?;
@@ -165,41 +188,59 @@ pub(crate) fn merge_next(sources: &mut [Source]) -> Result<Option<(Labels, Point
 struct Merged {
     sources: Vec<Source>,
     head: VecDeque<Raw>,
-    head_min: i64,
+    floor: i64,
+    min: i64,
     max: i64,
 }
 
 impl Merged {
-    fn next(&mut self) -> Result<Option<(Labels, Points)>, ReadError> {
+    /// Puts the next series into a share; false at the end.
+    fn next(&mut self, share: &mut Pending) -> Result<bool, ReadError> {
         let stored = self.sources.iter().filter_map(Source::labels).min();
         let recent = self.head.front().map(|raw| &raw.labels);
         let from_head = recent.is_some_and(|recent| stored.is_none_or(|stored| recent <= stored));
-        let both = from_head && recent == stored;
-        let raw = if from_head { self.head.pop_front() } else { None };
-        let Some(raw) = raw else { return merge_next(&mut self.sources) };
-        let points = raw.points(self.head_min, self.max);
-        if !both {
-            return Ok(Some((raw.labels, points)));
+        let head = if from_head { self.head.pop_front() } else { None };
+        let labels = match (&head, stored) {
+            (Some(raw), _) => raw.labels.clone(),
+            (None, Some(labels)) => labels.clone(),
+            (None, None) => return Ok(false),
+        };
+        for (source, stored) in self.sources.iter_mut().zip(&mut share.stored) {
+            if source.labels() == Some(&labels)
+                && let Some(series) = source.pass()?
+            {
+                stored.1.push((share.series.len(), series));
+            }
         }
-        let mut all = merge_next(&mut self.sources)?;
-        if let Some((_, before)) = &mut all {
-            before.append(points);
-        }
-        Ok(all)
+        share.series.push(Entry { labels, head });
+        Ok(true)
     }
 }
 
 impl SeriesSet for Merged {
     fn next_batch(&mut self, series_max: usize, batch: &mut Vec<Columns>) -> Result<(), ReadError> {
         batch.clear();
-        while batch.len() < series_max {
-            let Some((labels, points)) = self.next()? else { break };
-            if points.is_empty() {
-                continue;
-            }
-            let Points { times, values, histograms, starts } = points;
-            batch.push(Columns { labels, times: times.into(), values: values.into(), histograms, starts });
+        while batch.is_empty() {
+            let Some(share) = self.next_share(series_max)? else { break };
+            *batch = share.columns()?;
         }
         Ok(())
+    }
+
+    fn next_share(&mut self, series_max: usize) -> Result<Option<Box<dyn Share>>, ReadError> {
+        let mut share = Pending {
+            stored: self.sources.iter().map(|source| (Arc::clone(&source.part), Vec::new())).collect(),
+            series: Vec::new(),
+            range: (self.min, self.max),
+            floor: self.floor,
+        };
+        // A group is decoded as a whole: a share better ends where one ends.
+        let split = |sources: &[Source]| sources.iter().any(|source| !source.at_group());
+        while share.series.len() < series_max && (share.series.len() < series_max.div_ceil(2) || split(&self.sources)) {
+            if !self.next(&mut share)? {
+                break;
+            }
+        }
+        Ok(if share.series.is_empty() { None } else { Some(Box::new(share)) })
     }
 }

@@ -1,24 +1,30 @@
 //! Writing a part: series come in the order of their labels and leave in groups of 32; layout in `docs/format/part.md`.
 //!
-//! Memory: one group of series, and the index of the part.
+//! Memory: one group of series, the index of the part, and the times of its targets.
 
-use crate::{Error, disk_format::pack, head::Points};
-use chunk::{histograms, times, values, varint};
+use crate::{
+    Error,
+    clocks::{self, Clocks},
+    disk_format::pack,
+    head::Points,
+    sections::{self, Entry},
+};
+use chunk::{histograms, values, varint};
 use model::Labels;
 use runtime::{Disk, File, Open};
 use std::collections::BTreeMap;
 
-pub(crate) const MAGIC: &[u8; 8] = b"NXPART\0\x01";
+pub(crate) const MAGIC: &[u8; 8] = b"NXPART\0\x02";
 /// Series of a group: the unit of reading and of the checksum.
 pub(crate) const GROUP: usize = 32;
-/// Strings of a block that share prefixes.
-pub(crate) const BLOCK: usize = 16;
-/// Columns are cut at multiples of this time, so that a query for an hour does not decode two days.
+/// Columns are cut at multiples of this time: 1,920 samples at 15 s, so that a query for an hour does not decode two days.
 pub(crate) const WINDOW_MS: i64 = 8 * 3_600_000;
+/// The same for parts of more than a day: longer columns are smaller, and old data is asked for in long ranges.
+pub(crate) const LONG_WINDOW_MS: i64 = 24 * 3_600_000;
 /// Level of zstd for groups.
 const LEVEL: i32 = 3;
 /// Numbers of the footer, 8 bytes each.
-pub(crate) const FOOTER: usize = 14;
+pub(crate) const FOOTER: usize = 18;
 
 /// What a finished part says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +41,15 @@ pub(crate) struct PartWriter<'a> {
     name: String,
     file: File,
     at: u64,
-    group: Vec<Points>,
+    window_ms: i64,
+    /// The target and the samples of each series of the group.
+    group: Vec<(u32, Points)>,
+    clocks: Clocks,
     /// Per series its pairs, as strings of the part by number of first appearance.
     series: Vec<Vec<(u32, u32)>>,
     strings: BTreeMap<String, u32>,
-    /// Per group and window: window, offset, length, checksum.
-    directory: Vec<(u32, i64, u64, u32, u32)>,
+    /// Per group and window: the place and what is there.
+    directory: Vec<(u64, Entry)>,
     summary: Summary,
     named: bool,
 }
@@ -56,8 +65,8 @@ impl Drop for PartWriter<'_> {
 }
 
 impl<'a> PartWriter<'a> {
-    /// Begins a file under a temporary name.
-    pub(crate) fn create(disk: &'a Disk, name: &str) -> Result<Self, Error> {
+    /// Begins a file under a temporary name; its columns are cut at multiples of `window_ms`.
+    pub(crate) fn create(disk: &'a Disk, name: &str, window_ms: i64) -> Result<Self, Error> {
         let temporary = format!("{name}.tmp");
         let file = disk.open_file(&temporary, Open::Create).map_err(Error::disk(format!("creating {temporary}")))?;
         let mut writer = Self {
@@ -65,7 +74,9 @@ impl<'a> PartWriter<'a> {
             name: name.to_owned(),
             file,
             at: 0,
+            window_ms,
             group: Vec::new(),
+            clocks: Clocks::default(),
             series: Vec::new(),
             strings: BTreeMap::new(),
             directory: Vec::new(),
@@ -89,7 +100,7 @@ impl<'a> PartWriter<'a> {
         self.summary.max = self.summary.max.max(last.unwrap_or(i64::MIN));
         self.summary.series += 1;
         self.summary.samples += points.len() as u64;
-        self.group.push(points);
+        self.group.push((self.clocks.target(labels), points));
         if self.group.len() == GROUP { self.end_group() } else { Ok(()) }
     }
 
@@ -108,17 +119,58 @@ impl<'a> PartWriter<'a> {
             return Ok(());
         }
         let number = u32::try_from((self.series.len() - 1) / GROUP).expect("a part has fewer groups than series");
-        let windows = group.iter().flat_map(|points| {
-            points.times.iter().chain(points.histograms.iter().map(|(at, _)| at)).map(|at| at.div_euclid(WINDOW_MS))
+        let windows = group.iter().flat_map(|(_, points)| {
+            points
+                .times
+                .iter()
+                .chain(points.histograms.iter().map(|(at, _)| at))
+                .map(|at| at.div_euclid(self.window_ms))
         });
         let windows: std::collections::BTreeSet<i64> = windows.collect();
         for window in windows {
-            let block = block(&group, window);
+            let block = self.block(&group, window);
             let length = u32::try_from(block.len()).expect("32 series of a window are far from 4 GiB");
-            self.directory.push((number, window, self.at, length, crc32c::crc32c(&block)));
+            self.directory.push((self.at, Entry { group: number, window, length, sum: crc32c::crc32c(&block) }));
             self.write(&block)?;
         }
         Ok(())
+    }
+
+    /// The samples of a group in a window: every series with the clock it goes by.
+    fn block(&mut self, group: &[(u32, Points)], window: i64) -> Vec<u8> {
+        let from = window * self.window_ms;
+        let mut encoder = values::Encoder::default();
+        let (mut plain, mut last) = (Vec::new(), 0);
+        varint::put(group.len() as u64, &mut plain);
+        for (target, points) in group {
+            let points = points.within(from, from + self.window_ms - 1);
+            let mut body = Vec::new();
+            let mut column = Vec::new();
+            let times: Vec<i64> = points.histograms.iter().map(|(at, _)| *at).collect();
+            encoder.put(&points.values, &mut column);
+            for (times, histograms) in [(&points.times, false), (&times, true)] {
+                if times.is_empty() {
+                    body.push(0);
+                    continue;
+                }
+                let (clock, runs) = self.clocks.place(*target, window, times);
+                varint::put(runs.len() as u64 + 1, &mut body);
+                varint::put_signed(i64::from(clock) - last, &mut body);
+                last = i64::from(clock);
+                clocks::put_runs(&runs, &mut body);
+                if histograms {
+                    column.clear();
+                    histograms::put_values(&points.histograms, &mut column);
+                }
+                varint::put(column.len() as u64, &mut body);
+                body.extend_from_slice(&column);
+            }
+            put_starts(&points, from, &mut body);
+            plain.extend_from_slice(&body);
+        }
+        let mut out = Vec::new();
+        pack(&plain, LEVEL, &mut out);
+        out
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -149,11 +201,13 @@ impl<'a> PartWriter<'a> {
         for (rank, number) in (0..).zip(self.strings.values()) {
             order[*number as usize] = rank;
         }
+        let groups = self.series.len().div_ceil(GROUP);
         let sections = [
-            symbols(&self.strings),
-            series(&self.series, &order),
-            postings(&self.series, &order),
-            directory(&self.directory),
+            sections::strings(&self.strings),
+            sections::series(&self.series, &order),
+            sections::postings(&self.series, &order),
+            sections::directory(&self.directory, groups),
+            self.clocks.section(),
         ];
         let mut footer = Vec::new();
         for section in &sections {
@@ -163,7 +217,9 @@ impl<'a> PartWriter<'a> {
         }
         let Summary { min, max, series, samples } = self.summary;
         let sums = sections.iter().fold(0, |sum, section| crc32c::crc32c_append(sum, section));
-        footer.extend([min as u64, max as u64, series, samples, self.strings.len() as u64, u64::from(sums)]);
+        let (strings, clocks) = (self.strings.len() as u64, self.clocks.len() as u64);
+        footer.extend([min as u64, max as u64, series, samples, strings, clocks]);
+        footer.extend([self.window_ms as u64, u64::from(sums)]);
         let mut bytes: Vec<u8> = footer.iter().flat_map(|number| number.to_le_bytes()).collect();
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         bytes.extend_from_slice(MAGIC);
@@ -171,120 +227,28 @@ impl<'a> PartWriter<'a> {
     }
 }
 
-/// The samples of a group in a window: distinct columns of times, then every series.
-fn block(group: &[Points], window: i64) -> Vec<u8> {
-    let (from, to) = (window * WINDOW_MS, (window + 1) * WINDOW_MS - 1);
-    let mut columns: Vec<Vec<u8>> = Vec::new();
-    let mut bodies = Vec::new();
-    for points in group {
-        let mut points = points.clone();
-        points.clip(from, to);
-        let mut body = Vec::new();
-        varint::put(points.times.len() as u64, &mut body);
-        if !points.times.is_empty() {
-            let mut column = Vec::new();
-            times::put(&points.times, &mut column);
-            let place = columns.iter().position(|have| *have == column).unwrap_or_else(|| {
-                columns.push(column);
-                columns.len() - 1
-            });
-            varint::put(place as u64, &mut body);
-            values::put(&points.values, &mut body);
-        }
-        varint::put(points.histograms.len() as u64, &mut body);
-        if !points.histograms.is_empty() {
-            histograms::put(&points.histograms, &mut body);
-        }
-        varint::put(points.starts.len() as u64, &mut body);
+/// Start times as runs of samples with the same one, floats and histograms counted together in the order of time: how many
+/// samples have none, how many follow with one, and its distance from the begin of the window.
+fn put_starts(points: &Points, from: i64, out: &mut Vec<u8>) {
+    let mut runs: Vec<(usize, usize, i64)> = Vec::new();
+    let mut next = 0;
+    if !points.starts.is_empty() {
+        let mut times: Vec<i64> =
+            points.times.iter().chain(points.histograms.iter().map(|(at, _)| at)).copied().collect();
+        times.sort_unstable();
         for (at, start) in &points.starts {
-            varint::put_signed(*at, &mut body);
-            varint::put_signed(at.wrapping_sub(*start), &mut body);
-        }
-        bodies.push(body);
-    }
-    let mut plain = Vec::new();
-    for list in [&columns, &bodies] {
-        varint::put(list.len() as u64, &mut plain);
-        for item in list {
-            varint::put(item.len() as u64, &mut plain);
-            plain.extend_from_slice(item);
-        }
-    }
-    let mut out = Vec::new();
-    pack(&plain, LEVEL, &mut out);
-    out
-}
-
-/// Strings in blocks that say how much each shares with the one before; a table of the blocks' places comes first.
-fn symbols(strings: &BTreeMap<String, u32>) -> Vec<u8> {
-    let (mut table, mut data) = (Vec::new(), Vec::new());
-    let mut last = "";
-    for (place, text) in strings.keys().enumerate() {
-        if place.is_multiple_of(BLOCK) {
-            table.extend_from_slice(&(data.len() as u64).to_le_bytes());
-            last = "";
-        }
-        let shared = text.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
-        varint::put(shared as u64, &mut data);
-        varint::put((text.len() - shared) as u64, &mut data);
-        data.extend_from_slice(&text.as_bytes()[shared..]);
-        last = text;
-    }
-    table.extend_from_slice(&data);
-    table
-}
-
-/// Pairs of each series in order, by group; a table of the groups' places comes first.
-fn series(all: &[Vec<(u32, u32)>], order: &[u32]) -> Vec<u8> {
-    let (mut table, mut data) = (Vec::new(), Vec::new());
-    for group in all.chunks(GROUP) {
-        table.extend_from_slice(&(data.len() as u64).to_le_bytes());
-        for pairs in group {
-            varint::put(pairs.len() as u64, &mut data);
-            for (name, value) in pairs {
-                varint::put(u64::from(order[*name as usize]), &mut data);
-                varint::put(u64::from(order[*value as usize]), &mut data);
+            let Ok(place) = times.binary_search(at) else { continue };
+            match runs.last_mut() {
+                Some((_, length, same)) if next == place && *same == *start => *length += 1,
+                _ => runs.push((place - next, 1, *start)),
             }
+            next = place + 1;
         }
     }
-    table.extend_from_slice(&data);
-    table
-}
-
-/// For every pair, in the order of name and value, the series that have it: a count of pairs, a table of name, value and
-/// place, then the lists as distances.
-fn postings(all: &[Vec<(u32, u32)>], order: &[u32]) -> Vec<u8> {
-    let mut lists: BTreeMap<(u32, u32), Vec<u32>> = BTreeMap::new();
-    for (number, pairs) in (0..).zip(all) {
-        for (name, value) in pairs {
-            lists.entry((order[*name as usize], order[*value as usize])).or_default().push(number);
-        }
+    varint::put(runs.len() as u64, out);
+    for (skipped, length, start) in runs {
+        varint::put(skipped as u64, out);
+        varint::put(length as u64, out);
+        varint::put_signed(start.wrapping_sub(from), out);
     }
-    let (mut table, mut data) = ((lists.len() as u64).to_le_bytes().to_vec(), Vec::new());
-    for ((name, value), list) in lists {
-        table.extend_from_slice(&name.to_le_bytes());
-        table.extend_from_slice(&value.to_le_bytes());
-        table.extend_from_slice(&(data.len() as u64).to_le_bytes());
-        varint::put(list.len() as u64, &mut data);
-        let mut last = 0;
-        for number in list {
-            varint::put(u64::from(number - last), &mut data);
-            last = number;
-        }
-    }
-    table.extend_from_slice(&data);
-    table
-}
-
-/// Where the samples of a group in a window are: group, window, place, length and checksum, 28 bytes each.
-fn directory(entries: &[(u32, i64, u64, u32, u32)]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (group, window, place, length, sum) in entries {
-        out.extend_from_slice(&group.to_le_bytes());
-        out.extend_from_slice(&window.to_le_bytes());
-        out.extend_from_slice(&place.to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&sum.to_le_bytes());
-    }
-    out
 }

@@ -149,7 +149,7 @@ impl MetricType {
 }
 
 /// What a family says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Metadata {
     /// TYPE.
     pub kind: MetricType,

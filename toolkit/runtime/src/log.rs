@@ -331,6 +331,11 @@ impl Log {
         Ok(())
     }
 
+    /// Whether the next record begins a segment, unless it is refused.
+    pub fn begins_segment(&self) -> bool {
+        self.segment.as_ref().is_none_or(|segment| segment.at >= self.options.segment_bytes)
+    }
+
     /// The number of the last record; 0 before the first.
     pub fn last(&self) -> u64 {
         self.next - 1

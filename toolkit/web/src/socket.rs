@@ -95,6 +95,14 @@ impl Bound {
         }
     }
 
+    /// The file that is removed at the end.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Unix(_, file) => file.as_ref().map(|file| file.path.clone()),
+            _ => None,
+        }
+    }
+
     /// The address as logs show it.
     pub(crate) fn describe(&self) -> String {
         match self {

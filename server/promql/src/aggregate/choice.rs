@@ -1,11 +1,12 @@
 //! Aggregation operators that choose elements or count values: `topk`, `bottomk`, `limitk`, `limit_ratio`,
 //! `count_values`.
 
-use super::{Grouping, Groups};
+use super::Groups;
 use crate::{
     QueryError,
     eval::Run,
     expr::{Aggregator, Text},
+    keys::Subset,
     notes::Note,
     table::{Cell, Done, Row, Value},
 };
@@ -20,7 +21,7 @@ impl Run<'_> {
         &mut self,
         op: Aggregator,
         rows: Vec<Row>,
-        grouping: Grouping<'_>,
+        grouping: Subset<'_>,
         param: &[f64],
         (at, place): (usize, usize),
     ) -> Done<Vec<Row>> {
@@ -73,7 +74,7 @@ impl Run<'_> {
     }
 
     /// Counts elements by value; the value becomes a label.
-    pub(super) fn count_values(&mut self, rows: &[Row], grouping: Grouping<'_>, label: &Text) -> Done<Vec<Row>> {
+    pub(super) fn count_values(&mut self, rows: &[Row], grouping: Subset<'_>, label: &Text) -> Done<Vec<Row>> {
         if label.invalid.is_some() || label.value.is_empty() {
             let name = label.invalid.clone().unwrap_or_else(|| model::quote(&label.value));
             return Err(QueryError::Execution(format!("invalid label name {name}")));
@@ -246,7 +247,7 @@ mod tests {
             (true, 0.9, &[1.0], &[]),
         ] {
             let rows = rows(values);
-            let groups = Groups::new(&rows, Grouping { without: false, names: &names }, 0);
+            let groups = Groups::new(&rows, Subset { without: false, names: &names }, 0);
             let got = ranked(top, rows, &groups, &[k]);
             let got: Vec<&str> = got.iter().map(|row| row.labels.get("a").unwrap_or_default()).collect();
             assert_eq!(got, want, "{values:?}");

@@ -25,6 +25,8 @@ pub(crate) struct Layout {
     reaches: Option<Vec<Reach>>,
     /// Memory that kernels keep between windows.
     pub(crate) scratch: Vec<f64>,
+    /// The same for places of samples.
+    pub(crate) places: Vec<usize>,
 }
 
 /// What extrapolation needs of a window that depends on time alone, in seconds.
@@ -33,6 +35,8 @@ pub(crate) struct Reach {
     pub(crate) sampled: f64,
     pub(crate) to_start: f64,
     pub(crate) to_end: f64,
+    /// By how much the growth between the samples is to be multiplied for that of the window.
+    pub(crate) factor: f64,
 }
 
 impl Layout {
@@ -44,6 +48,7 @@ impl Layout {
             longest: 0,
             reaches: None,
             scratch: Vec::new(),
+            places: Vec::new(),
             times,
         };
         let (mut from, mut to) = (0, 0);
@@ -110,17 +115,15 @@ impl Layout {
             let of = |(window, end): (&(u32, u32), &i64)| {
                 let (from, to) = (window.0 as usize, window.1 as usize);
                 if to - from < 2 {
-                    return Reach { sampled: 0.0, to_start: 0.0, to_end: 0.0 };
+                    return Reach { sampled: 0.0, to_start: 0.0, to_end: 0.0, factor: 0.0 };
                 }
                 let (first, last) = (times[from], times[to - 1]);
                 let sampled = seconds(last - first);
                 let gap = sampled / (to - from - 1) as f64;
                 let held = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
-                Reach {
-                    sampled,
-                    to_start: held(seconds(first - end.saturating_sub(range))),
-                    to_end: held(seconds(end - last)),
-                }
+                let to_start = held(seconds(first - end.saturating_sub(range)));
+                let to_end = held(seconds(end - last));
+                Reach { sampled, to_start, to_end, factor: (sampled + to_start + to_end) / sampled }
             };
             self.windows.iter().zip(&self.ends).map(of).collect()
         });
