@@ -566,3 +566,35 @@ fn series_that_come_and_go_give_their_memory_back() {
         "{churned} bytes after an hour of change, {calm} without"
     );
 }
+
+#[test]
+fn a_damaged_log_costs_what_builds_on_it_and_never_a_wrong_value() {
+    let sim = SimDisk::new(3);
+    let (mut rng, mut oracle) = (Rng::new(5), Content::new());
+    let log = LogOptions { segment_bytes: 2000, ..SMALL.log };
+    let options = Options { snapshot_ms: i64::MAX, log, ..SMALL };
+    let store = Tsdb::open(sim.disk(), options).expect("opens");
+    for step in 0..120 {
+        scrape(&store, 1_000_000 + step * 100, &mut rng, &mut oracle).expect("stored");
+    }
+    drop(store);
+    let disk = sim.disk();
+    let segments: Vec<String> =
+        disk.list("wal").expect("listed").into_iter().filter(|name| name.ends_with(".log")).collect();
+    assert!(segments.len() > 4);
+    let whole: usize = oracle.values().map(Vec::len).sum();
+    // The first segment has the names; what is in the others is lost up to the end of the segment.
+    for segment in &segments[1..4] {
+        let length = disk.read(&format!("wal/{segment}")).expect("read").len();
+        for at in (8..length).step_by(211) {
+            let broken = sim.fork();
+            assert!(broken.flip_bit(&format!("wal/{segment}"), at * 8 + 5));
+            let store = Tsdb::open(broken.disk(), options).expect("opens");
+            assert!(store.recovery().torn_bytes > 0, "{segment} byte {at}");
+            let found = content(&store, i64::MIN, i64::MAX);
+            includes(&oracle, &found, &format!("{segment} byte {at}"));
+            let left: usize = found.values().map(Vec::len).sum();
+            assert!(left < whole && left * segments.len() > whole * (segments.len() - 2), "{segment}: {left} of {whole}");
+        }
+    }
+}
