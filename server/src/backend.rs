@@ -4,6 +4,7 @@ use crate::{
     Environment,
     exchange::Exchange,
     flags::count,
+    late::Late,
     reload::{Reload, Running},
 };
 use api::{Backend, Lifecycle, Readiness};
@@ -11,7 +12,6 @@ use cli::Parsed;
 use model::Timestamp;
 use promql::{Engine, EngineOptions, Features};
 use std::sync::Arc;
-use tsdb::Tsdb;
 
 /// Puts it together.
 pub(crate) fn backend(
@@ -19,7 +19,7 @@ pub(crate) fn backend(
     features: Features,
     env: &Environment,
     registry: &metrics::Registry,
-    store: Arc<Tsdb>,
+    store: Arc<Late>,
     running: Arc<Running>,
     reload: Reload,
 ) -> Backend {
@@ -34,12 +34,13 @@ pub(crate) fn backend(
     let lifecycle = parsed
         .bool("web.enable-lifecycle")
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
+    let damaged = store.clone();
     let [targets, families, labels, last, shown] = std::array::from_fn(|_| running.clone());
     Backend {
         engine: Engine::new(options, env.clock.clone()),
         targets: Box::new(move || shown_targets(targets.scraper.targets())),
         families: Box::new(move || families.scraper.families().into_iter().map(shown_families).collect()),
-        corruptions: store.damaged(),
+        corruptions: Box::new(move || damaged.get().map_or(0, |store| store.damaged())),
         external_labels: Box::new(move || labels.external_labels.lock().clone()),
         reloaded: Box::new(move || *last.last.lock()),
         started_ms: env.clock.unix_ms(),

@@ -58,7 +58,7 @@ pub(crate) async fn runtime_info(State(backend): Shared, headers: HeaderMap) -> 
     data.push_str(&format!(
         ",\"reloadConfigSuccess\":{},\"corruptionCount\":{},\"goroutineCount\":0,\"GOMAXPROCS\":{threads},\"GOMEMLIMIT\":{}}}",
         reload.worked,
-        backend.corruptions,
+        (backend.corruptions)(),
         i64::MAX
     ));
     envelope(Ok(data.into()), &headers)
