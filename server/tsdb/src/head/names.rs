@@ -8,6 +8,8 @@ use std::hash::BuildHasher;
 
 /// Bytes of a page of label sets; one set lies in one page, or has a page of its own.
 const PAGE: usize = 1 << 16;
+/// Pages that a place can name.
+const PAGES_MAX: usize = 1 << 16;
 
 /// A set of slots: most pairs have one series or very many.
 #[derive(Debug)]
@@ -204,6 +206,11 @@ impl Names {
         number
     }
 
+    /// Whether there is no room for another label set.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pages.len() + 1 >= PAGES_MAX
+    }
+
     fn store(&mut self, key: &[u8]) -> Place {
         let fits = |page: &Vec<u8>| page.len() + key.len() <= PAGE;
         if !self.pages.last().is_some_and(fits) {
@@ -212,7 +219,7 @@ impl Names {
         let page = self.pages.len() - 1;
         let place = page * PAGE + self.pages[page].len();
         self.pages[page].extend_from_slice(key);
-        u32::try_from(place).expect("series are limited so that their pairs stay below 4 GiB")
+        u32::try_from(place).expect("nothing is added when the pages are full")
     }
 
     /// The key of the set at a place.
