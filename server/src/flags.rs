@@ -42,12 +42,18 @@ pub fn command() -> Command {
             50_000_000,
             "Maximum number of samples a single query can load into memory.",
         ))
+        .flag(Flag::string(
+            "query.max-memory",
+            "1GB",
+            "Bytes a single query may hold, with a unit: B, KB, MB, GB, TB, PB or EB; 0 is no limit.",
+        ))
         .flag(Flag::duration_prom(
             "web.read-timeout",
             "5m",
             "Maximum duration before timing out read of the request, and closing idle connections.",
         ))
         .flag(Flag::boolean("web.enable-lifecycle", false, "Enable shutdown and reload via HTTP request."))
+        .flag(Flag::boolean("web.enable-admin-api", false, "Enable API endpoints for admin control actions."))
         .flag(Flag::boolean(
             "web.enable-remote-write-receiver",
             false,

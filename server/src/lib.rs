@@ -69,7 +69,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
 
     let listeners = web::Listeners::bind(&web_config(&parsed))?;
     let storage: Arc<dyn storage::Storage> = late.clone();
-    let counters = scrape::Counters::new(&registry);
+    let counters = scrape::Counters::new(&registry, &env.clock);
     let seed = seed(&config);
     let scraper = scrape::Scraper::new(
         storage,
@@ -98,7 +98,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         discovery,
         text: Mutex::new(config.text),
         external_labels: Mutex::new(config.external_labels),
-        last: Mutex::new(api::Reloaded { worked: true, at_ms: env.clock.unix_ms() }),
+        last: Mutex::new(api::Reloaded { worked: true, tried_ms: env.clock.unix_ms(), at_ms: env.clock.unix_ms() }),
     });
     reload::register(&registry, &running);
     let reload: Reload = {
@@ -112,7 +112,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
             None => Err("the log is still being read, reload when the server is ready".to_owned()),
         })
     };
-    let backend = backend::backend(&parsed, features, &env, &registry, late.clone(), running.clone(), reload.clone());
+    let backend = backend::backend(&parsed, features, &env, &registry, late.clone(), running.clone(), reload.clone())?;
     reload::watch_hangups(&env, reload)?;
     let ready = backend.ready.clone();
     let web_options = web::Options {

@@ -2,12 +2,14 @@
 
 use crate::{
     Error, Options,
+    admin::Retention,
     head::{Head, replay::Replay, segments},
     manifest::Manifest,
     metrics::{Progress, Refusals},
     part::Part,
     record::{self, Batch},
     snapshot::{self, Restored},
+    tombstones::Tombstone,
     transaction::Transaction,
     view::View,
 };
@@ -39,6 +41,9 @@ pub struct Tsdb {
     /// Held by whoever changes parts.
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) unmergeable: Mutex<BTreeSet<String>>,
+    /// Those of the manifest, for readers.
+    pub(crate) tombstones: RwLock<Arc<Vec<Tombstone>>>,
+    pub(crate) retention: RwLock<Arc<Vec<Retention>>>,
     pub(crate) exemplars: Mutex<Exemplars>,
     /// The newest sample when the head was last written.
     pub(crate) snapshot_at: Mutex<Option<i64>>,
@@ -124,6 +129,8 @@ impl Tsdb {
             log: Mutex::new(log),
             parts: RwLock::new(parts),
             head: RwLock::new(head),
+            tombstones: RwLock::new(manifest.tombstones.clone()),
+            retention: RwLock::default(),
             manifest: Mutex::new(manifest),
             unmergeable: Mutex::default(),
             exemplars: Mutex::new(exemplars),
@@ -221,6 +228,10 @@ impl Storage for Tsdb {
 
     fn cardinality(&self, top: usize) -> Cardinality {
         self.head.read().cardinality(top)
+    }
+
+    fn admin(&self) -> Option<&dyn storage::Admin> {
+        Some(self)
     }
 
     fn stats(&self) -> Stats {

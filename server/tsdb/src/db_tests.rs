@@ -22,6 +22,7 @@ const SMALL: Options = Options {
     snapshot_ms: 40_000,
     retention_ms: None,
     retention_bytes: None,
+    retention_percentage: None,
     log: LogOptions { segment_bytes: 4000, record_bytes_max: 1 << 20, unsynced_bytes_max: 1 << 16 },
 };
 
