@@ -601,3 +601,41 @@ fn a_damaged_log_costs_what_builds_on_it_and_never_a_wrong_value() {
         }
     }
 }
+
+#[test]
+fn a_transaction_that_is_open_while_series_move_finds_them_again() {
+    let options = Options { series_max: 10_000, ..SMALL };
+    let sim = SimDisk::new(1);
+    let store = Tsdb::open(sim.disk(), options).expect("opens");
+    let labels = |number: u64| Labels::from_pairs([("__name__", "m"), ("i", &number.to_string())]);
+    let put = |numbers: std::ops::Range<u64>, at: i64| {
+        let mut appender = store.appender();
+        let ids: Vec<_> = numbers.map(|number| appender.series(&labels(number)).expect("a series")).collect();
+        ids.iter().for_each(|id| appender.float(*id, Timestamp(at), at as f64).expect("in order"));
+        appender.commit().expect("stored");
+        ids
+    };
+    put(0..4000, 0);
+    let at = (1..12).map(|minute| minute * 60_000).find(|at| {
+        let kept = put(3900..4000, *at);
+        let mut open = store.appender();
+        kept.iter().for_each(|id| open.float(*id, Timestamp(at + 1), 0.5).expect("in order"));
+        store.maintain().expect("in order");
+        let moved = store.head.read().get(kept[99].0).is_none();
+        if moved {
+            assert_eq!(store.appender().float(kept[99], Timestamp(at + 2), 1.0), Err(AppendError::UnknownSeries));
+            open.commit().expect("stored");
+        }
+        moved
+    });
+    let at = at.expect("the last slots move to free ones") + 1;
+    let check = |store: &Tsdb| {
+        let found = content(store, at, i64::MAX);
+        assert_eq!(found.len(), 100);
+        assert!(found.values().all(|points| points.len() == 1 && points[0].1 == format!("{:x}", 0.5_f64.to_bits())));
+        assert_eq!(store.stats().series, 100);
+    };
+    check(&store);
+    drop(store);
+    check(&Tsdb::open(sim.disk(), options).expect("opens"));
+}

@@ -459,3 +459,59 @@ impl Names {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::MatchOp;
+
+    fn labels(number: u32) -> Labels {
+        let (odd, i) = (if number % 2 == 1 { "yes" } else { "" }, number.to_string());
+        Labels::from_pairs([("__name__", "m"), ("i", &i), ("odd", odd)])
+    }
+
+    /// The slots that a matcher selects of those in use.
+    fn select(names: &Names, slots: &[u32], op: MatchOp, name: &str, value: &str) -> Vec<u32> {
+        let matcher = Matcher::new(op, name, value).expect("valid");
+        names.select(&[matcher], || slots.iter().copied().collect()).iter().collect()
+    }
+
+    #[test]
+    fn label_sets_come_back_through_removal_sweeping_moving_and_packing() {
+        let (mut names, mut builder, mut key) = (Names::default(), Builder::default(), Vec::new());
+        let mut places: Vec<(u32, Place)> = (0..3000).map(|slot| (slot, names.add(&labels(slot), slot))).collect();
+        assert!(names.find_key(&labels(7), &mut key) && key == names.key(places[7].1));
+        assert!(!names.find_key(&labels(3000), &mut key));
+        for (slot, place) in places.iter().filter(|(slot, _)| slot % 3 > 0) {
+            names.remove(*place, *slot);
+        }
+        places.retain(|(slot, _)| slot % 3 == 0);
+        names.sweep();
+        assert!(names.is_sparse() && !names.find_key(&labels(1), &mut key));
+        names.move_slot(places[5].1, 15, 1);
+        for packed in [false, true] {
+            if packed {
+                names.repack(places.iter_mut().map(|(_, place)| place));
+                assert!(!names.is_sparse());
+            }
+            for (slot, place) in &places {
+                assert_eq!(names.labels(*place, &mut builder), labels(*slot));
+                assert!(names.find_key(&labels(*slot), &mut key) && key == names.key(*place));
+            }
+            let slots: Vec<u32> = places.iter().map(|(slot, _)| if *slot == 15 { 1 } else { *slot }).collect();
+            assert_eq!(select(&names, &slots, MatchOp::Equal, "i", "15"), [1]);
+            assert_eq!(select(&names, &slots, MatchOp::Equal, "i", "16"), []);
+            assert_eq!(select(&names, &slots, MatchOp::Equal, "odd", "yes").len(), 500);
+            assert_eq!(select(&names, &slots, MatchOp::NotEqual, "odd", "yes").len(), 500);
+            assert_eq!(select(&names, &slots, MatchOp::Regex, "i", "29.[69]").len(), 6);
+            assert_eq!(names.series_with("__name__", "m"), 1000);
+            assert_eq!(names.each().map(|(_, values)| values.count()).sum::<usize>(), 1002);
+        }
+        let ranks = names.ranks();
+        let by_rank = |place: Place| names.numbers(place).map(|number| ranks[number as usize]).collect::<Vec<_>>();
+        for pair in places.windows(2) {
+            let (a, b) = (labels(pair[0].0), labels(pair[1].0));
+            assert_eq!(by_rank(pair[0].1).cmp(&by_rank(pair[1].1)), a.cmp(&b), "{a} and {b}");
+        }
+    }
+}
