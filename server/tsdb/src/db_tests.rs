@@ -604,7 +604,8 @@ fn a_damaged_log_costs_what_builds_on_it_and_never_a_wrong_value() {
 
 #[test]
 fn a_transaction_that_is_open_while_series_move_finds_them_again() {
-    let options = Options { series_max: 10_000, ..SMALL };
+    // No snapshot follows the move: the log alone says what the new ids are.
+    let options = Options { series_max: 10_000, snapshot_ms: i64::MAX, ..SMALL };
     let sim = SimDisk::new(1);
     let store = Tsdb::open(sim.disk(), options).expect("opens");
     let labels = |number: u64| Labels::from_pairs([("__name__", "m"), ("i", &number.to_string())]);
@@ -618,6 +619,7 @@ fn a_transaction_that_is_open_while_series_move_finds_them_again() {
     put(0..4000, 0);
     let at = (1..12).map(|minute| minute * 60_000).find(|at| {
         let kept = put(3900..4000, *at);
+        store.maintain().expect("in order");
         let mut open = store.appender();
         kept.iter().for_each(|id| open.float(*id, Timestamp(at + 1), 0.5).expect("in order"));
         store.maintain().expect("in order");
