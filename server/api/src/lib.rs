@@ -52,7 +52,7 @@ pub struct Backend {
     /// How the last reload went.
     pub reloaded: Box<dyn Fn() -> Reloaded + Send + Sync>,
     /// Files and records of the store that could not be read at the start.
-    pub corruptions: u64,
+    pub corruptions: Box<dyn Fn() -> u64 + Send + Sync>,
     /// When the process started, in milliseconds since 1970.
     pub started_ms: i64,
     /// How long samples are kept, as shown.

@@ -29,7 +29,7 @@ fn backend() -> Arc<Backend> {
         families: Box::new(Vec::new),
         external_labels: Box::new(Labels::empty),
         reloaded: Box::new(|| crate::Reloaded { worked: true, tried_ms: 0, at_ms: 0 }),
-        corruptions: 0,
+        corruptions: Box::new(|| 0),
         started_ms: 0,
         retention: "15d".into(),
         config: Box::new(String::new),
