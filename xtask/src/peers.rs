@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, io::Write, path::Path};
 /// Comparisons of one part: its name, its crate, the example that compares, and the program that it is given; none is
 /// the folder of all programs.
 const PARTS: &[(&str, &str, &str, Option<&str>)] = &[
+    ("blocks", "tools", "peer", None),
     ("exporter", "exporter", "peer", Some("prometheus-node-exporter")),
     ("promql", "promql", "differential", None),
     ("push", "pushgateway", "differential", Some("prometheus-pushgateway")),
