@@ -99,7 +99,7 @@ fn series(labels: &Labels, name_first: bool) -> String {
     let pairs = labels.iter().filter(|(name, _)| !name_first || *name != "__name__");
     for (place, (name, value)) in pairs.enumerate() {
         if place > 0 {
-            text.push_str(", ");
+            text.push_str(if name_first { "," } else { ", " });
         }
         if model::is_legacy_label_name(name) {
             text.push_str(name)

@@ -56,7 +56,7 @@ fn text_becomes_blocks_and_blocks_a_store_and_a_store_blocks() {
     tool(&["export", &ours, &again]).expect("written");
     assert_eq!(tool(&["dump", &again]).expect("dumped"), DUMP);
     let text = tool(&["dump-openmetrics", &again]).expect("dumped");
-    assert!(text.starts_with("http_requests_total{code=\"200\", path=\"a\\\"b\"} 1 1700000000.000\n"), "{text}");
+    assert!(text.starts_with("http_requests_total{code=\"200\",path=\"a\\\"b\"} 1 1700000000.000\n"), "{text}");
     assert!(text.ends_with("temp{job=\"j\"} +Inf 1700007300.000\n# EOF\n"), "{text}");
     let about = tool(&["analyze", &again]).expect("analyzed");
     assert!(about.contains("Total Series: 1\nLabel names: 2\nPostings (unique label pairs): 2\n"), "{about}");
