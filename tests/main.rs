@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod packaging;
+mod page;
+mod sandbox;
 mod seed;
 mod stack;
 mod web;

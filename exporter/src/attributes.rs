@@ -3,7 +3,7 @@
 //! Truth: <https://docs.kernel.org/filesystems/sysfs.html>. Every attribute is read once, 128 bytes at most, as in
 //! [`crate::host`]; the few files that hold a table are read whole through [`Host::sys_table`].
 
-use crate::host::{Failure, Host, list, read_at};
+use crate::host::{Failure, Host, read_at, read_bounded};
 use std::io::{self, ErrorKind};
 
 impl Host {
@@ -31,6 +31,12 @@ impl Host {
         read_at(&self.sys(path))
     }
 
+    /// Like [`Host::sys_table`] of a file that is there when a driver is.
+    pub(crate) fn sys_driver_table(&self, path: &str) -> Result<String, Failure> {
+        let full = self.sys(path);
+        self.probe_sys(path, || read_bounded(&full)).map_err(|source| Failure::Read { path: full, source })
+    }
+
     /// Sorted names of the folders in a folder of sysfs, links to folders included.
     pub(crate) fn sys_folders(&self, path: &str) -> Result<Vec<String>, Failure> {
         let mut names = self.sys_list(path)?;
@@ -41,7 +47,7 @@ impl Host {
 
     /// Like [`Host::sys_list`] of those names that are `prefix` and a digit; none when the folder is missing.
     pub(crate) fn sys_numbered(&self, path: &str, prefix: &str) -> Vec<String> {
-        let mut names = list(&self.sys(path)).unwrap_or_default();
+        let mut names = self.sys_list(path).unwrap_or_default();
         names.retain(|name| {
             name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
         });

@@ -10,7 +10,7 @@ use cli::Parsed;
 use runtime::Clock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A request that names collectors wrongly; the texts are upstream's, scripts look for them.
@@ -86,8 +86,13 @@ pub struct Collection {
     collectors: Arc<Collectors>,
     crew: Crew,
     deadline: Duration,
+    /// Answers of passes that are over, with their buffers.
+    answers: Mutex<Vec<Families>>,
     cache: Cache,
 }
+
+/// Answers that wait at most.
+const ANSWERS_MAX: usize = 4;
 
 /// How a collector did the last time.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +111,7 @@ impl std::fmt::Debug for Collection {
 impl Collection {
     /// Checks the folders and builds what is switched on.
     pub fn start(parsed: &Parsed, clock: Clock) -> Result<Collection, StartError> {
-        for flag in ["path.procfs", "path.sysfs"] {
+        for flag in ["path.procfs", "path.sysfs"].iter().copied().filter(|_| cfg!(target_os = "linux")) {
             let path = parsed.str(flag);
             if !Path::new(path).is_dir() {
                 return Err(StartError::Folder { flag, path: path.to_owned() });
@@ -129,7 +134,13 @@ impl Collection {
         let series_max = usize::try_from(parsed.int(SERIES_MAX)).ok().filter(|most| *most > 0);
         let collectors = Arc::new(Collectors { host, running, series_max });
         let crew = Crew::new(Box::new(collectors.clone()), places, clock);
-        Ok(Collection { collectors, crew, deadline: deadline.unwrap_or(Duration::MAX), cache })
+        Ok(Collection {
+            collectors,
+            crew,
+            deadline: deadline.unwrap_or(Duration::MAX),
+            cache,
+            answers: Mutex::default(),
+        })
     }
 
     /// The names of the collectors that are on.
@@ -160,6 +171,7 @@ impl Collection {
     /// Runs the chosen collectors one after the other on the calling thread, without a deadline.
     pub fn gather(&self, chosen: &[usize], out: &mut Families) {
         let clock = self.collectors.host.clock();
+        self.collectors.host.begin_round();
         for running in chosen.iter().filter_map(|index| self.collectors.running.get(*index)) {
             let start = clock.now();
             let error = running.run(&self.collectors.host, out);
@@ -171,6 +183,7 @@ impl Collection {
     /// deadline of the flag or `patience`, whichever is earlier. Those that are late count as failed.
     pub(crate) async fn pass(&self, chosen: &[usize], patience: Option<Duration>, out: &mut Families) {
         let patience = patience.map_or(self.deadline, |patience| patience.min(self.deadline));
+        self.collectors.host.begin_round();
         let kept: Vec<_> = chosen.iter().map(|index| self.cache.get(*index)).collect();
         let to_run: Vec<usize> =
             chosen.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(at, _)| *at).collect();
@@ -193,6 +206,21 @@ impl Collection {
         }
     }
 
+    /// An empty answer, with the buffers and the order of an earlier one.
+    pub(crate) fn answer(&self) -> Families {
+        let mut answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        answer.reset();
+        answer
+    }
+
+    /// Keeps the buffers of an answer for later ones.
+    pub(crate) fn give_back(&self, answer: Families) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() < ANSWERS_MAX {
+            answers.push(answer);
+        }
+    }
+
     /// How every collector that has run did the last time.
     pub(crate) fn reports(&self) -> Vec<Report> {
         let report = |(place, running): (usize, &Running)| {
@@ -200,6 +228,11 @@ impl Collection {
             Some(Report { collector: running.name, seconds, error })
         };
         self.collectors.running.iter().enumerate().filter_map(report).collect()
+    }
+
+    /// Octets received and sent in the network of this process, where the last pass has met them.
+    pub(crate) fn octets(&self) -> Option<[f64; 2]> {
+        self.collectors.host.octets()
     }
 
     /// Threads that a collector has kept past its deadline.

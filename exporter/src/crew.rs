@@ -70,7 +70,7 @@ struct Place {
     /// A pass gave up on the present run.
     late: bool,
     outcome: Option<Arc<Outcome>>,
-    spare: Option<Outcome>,
+    spare: Option<Arc<Outcome>>,
 }
 
 #[derive(Debug)]
@@ -286,17 +286,24 @@ fn walk(shared: &Shared, clock: &Clock) {
             board.idle -= 1;
             continue;
         };
-        let mut outcome = Outcome::default();
+        let mut spare = None;
         if let Some(place) = board.places.get_mut(index) {
             place.state = State::Running;
-            outcome = place.spare.take().unwrap_or_default();
+            spare = place.spare.take();
         }
         drop(board);
-        outcome.families.reset();
-        outcome.error = None;
-        let start = clock.now();
-        shared.work.run(index, &mut outcome);
-        outcome.seconds = (clock.now() - start).as_secs_f64();
+        let mut outcome = spare.unwrap_or_default();
+        // A pass may still be reading it; then the run gets new buffers.
+        if Arc::get_mut(&mut outcome).is_none() {
+            outcome = Arc::default();
+        }
+        if let Some(outcome) = Arc::get_mut(&mut outcome) {
+            outcome.families.reset();
+            outcome.error = None;
+            let start = clock.now();
+            shared.work.run(index, outcome);
+            outcome.seconds = (clock.now() - start).as_secs_f64();
+        }
         board = shared.board();
         settle(shared, &mut board, index, outcome);
     }
@@ -304,7 +311,7 @@ fn walk(shared: &Shared, clock: &Clock) {
 }
 
 /// Puts down what a run brought.
-fn settle(shared: &Shared, board: &mut Board, index: usize, outcome: Outcome) {
+fn settle(shared: &Shared, board: &mut Board, index: usize, outcome: Arc<Outcome>) {
     board.finished += 1;
     let empty = board.queue.is_empty();
     let Some(place) = board.places.get_mut(index) else { return };
@@ -314,9 +321,7 @@ fn settle(shared: &Shared, board: &mut Board, index: usize, outcome: Outcome) {
     place.state = State::Idle;
     place.late = false;
     place.done = place.begun;
-    let last = place.outcome.replace(Arc::new(outcome));
-    // A pass may still be reading the last one; then the next run makes new buffers.
-    place.spare = last.and_then(|last| Arc::try_unwrap(last).ok());
+    place.spare = place.outcome.replace(outcome);
     if empty {
         shared.changed.notify_waiters();
     }

@@ -11,17 +11,20 @@ pub(crate) const DEADLINE: &str = "collector.deadline";
 pub(crate) const CACHE: &str = "collector.cache";
 /// Series of one collector.
 pub(crate) const SERIES_MAX: &str = "collector.series-max";
+/// Whether the process restricts itself.
+pub(crate) const SANDBOX: &str = "security.sandbox";
 /// The file of flags.
 pub(crate) const CONFIG: &str = "config.file";
 /// Whether a request may ask for a reload.
 pub(crate) const LIFECYCLE: &str = "web.enable-lifecycle";
 /// What a reload cannot change, because it is used up at the start.
-pub(crate) const FIXED: [&str; 8] = [
+pub(crate) const FIXED: [&str; 9] = [
     "web.listen-address",
     "web.systemd-socket",
     "web.config.file",
     "web.telemetry-path",
     LIFECYCLE,
+    SANDBOX,
     "runtime.gomaxprocs",
     "log.level",
     "log.format",
@@ -45,6 +48,13 @@ pub fn command() -> Command {
         .web_flags(":9100")
         .flag(Flag::boolean(LIFECYCLE, false, "Read --config.file again on POST /-/reload"))
         .config_flag(CONFIG)
+        .flag(Flag::choice(
+            SANDBOX,
+            "off",
+            &["off", "on", "strict"],
+            "Give up writing, programs, and files that no collector reads (landlock, seccomp); strict fails where the \
+             kernel cannot. One of: [off, on, strict]",
+        ))
         .log_flags()
         .flag(Flag::string("path.procfs", "/proc", "Where procfs is mounted"))
         .flag(Flag::string("path.sysfs", "/sys", "Where sysfs is mounted"))

@@ -2,9 +2,11 @@
 
 use crate::host::Failure;
 use crate::netlink::{
-    GET_LINK, LINK_HEAD, LINK_NAME, Netlink, attributes, attributes_after, hardware_address, text, u16_at, u32_at,
-    u64_at,
+    GET_LINK, LINK_HEAD, LINK_NAME, Messages, Netlink, attributes, attributes_after, text, u16_at, u32_at, u64_at,
+    write_hardware_address, write_text,
 };
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const ADDRESS: u16 = 1;
 const BROADCAST: u16 = 2;
@@ -17,12 +19,30 @@ const MODE: u16 = 17;
 const ALIAS: u16 = 20;
 const STATS64: u16 = 23;
 const GROUP: u16 = 27;
+const PROMISCUITY: u16 = 30;
 const CARRIER: u16 = 33;
 const CARRIER_CHANGES: u16 = 35;
 const CARRIER_UP: u16 = 47;
 const CARRIER_DOWN: u16 = 48;
 const PROPERTIES: u16 = 52;
 const OTHER_NAME: u16 = 53;
+const ALL_MULTICAST: u16 = 61;
+/// Flags that are said in other attributes, or not at all, by the file `flags` of sysfs.
+const IFF_PROMISC: u32 = 0x100;
+const IFF_ALLMULTI: u32 = 0x200;
+const IFF_STATES: u32 = 0x40 | 0x10000 | 0x20000;
+/// What the kernel says since 6.0 of every device; with less, files are read.
+const ALL_SAID: u64 = 1 << MTU
+    | 1 << QUEUE_LENGTH
+    | 1 << STATE
+    | 1 << MODE
+    | 1 << GROUP
+    | 1 << PROMISCUITY
+    | 1 << CARRIER
+    | 1 << CARRIER_CHANGES
+    | 1 << CARRIER_UP
+    | 1 << CARRIER_DOWN
+    | 1 << ALL_MULTICAST;
 
 /// The figures of a device, in the order of the kernel's structure. Newer kernels append to it.
 pub(crate) const FIGURES: [&str; 24] = [
@@ -66,7 +86,7 @@ pub(crate) struct Link {
     pub(crate) broadcast: String,
     pub(crate) mtu: u32,
     /// The device below, for those that sit on another one.
-    pub(crate) lower: u32,
+    pub(crate) lower: Option<u32>,
     pub(crate) queue_length: u32,
     pub(crate) state: &'static str,
     pub(crate) mode: u8,
@@ -77,54 +97,158 @@ pub(crate) struct Link {
     pub(crate) carrier_changes: u32,
     pub(crate) carrier_up: u32,
     pub(crate) carrier_down: u32,
+    pub(crate) promiscuity: u32,
+    pub(crate) all_multicast: u32,
+    /// A bit for each attribute that was said.
+    pub(crate) said: u64,
     /// In the order of [`FIGURES`]; none where the driver counts nothing.
     pub(crate) figures: Option<[u64; FIGURES.len()]>,
 }
 
 impl Link {
-    /// One of [`FIGURES`].
-    pub(crate) fn figure(&self, name: &str) -> u64 {
-        let position = FIGURES.iter().position(|figure| *figure == name);
-        position.and_then(|position| self.figures?.get(position).copied()).unwrap_or(0)
+    /// Whether nothing is missing of what the files of sysfs say.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.said & ALL_SAID == ALL_SAID
+    }
+
+    /// Whether the device is in use; most of its files cannot be read otherwise.
+    pub(crate) fn is_up(&self) -> bool {
+        self.flags & 1 == 1
+    }
+
+    /// Whether it waits for an event.
+    pub(crate) fn is_dormant(&self) -> bool {
+        self.flags & 0x20000 != 0
+    }
+
+    /// The flags as the file of sysfs shows them, which are not the ones that netlink says.
+    pub(crate) fn file_flags(&self) -> u32 {
+        let mut flags = self.flags & !(IFF_STATES | IFF_PROMISC | IFF_ALLMULTI);
+        if self.promiscuity > 0 {
+            flags |= IFF_PROMISC;
+        }
+        if self.all_multicast > 0 {
+            flags |= IFF_ALLMULTI;
+        }
+        flags
+    }
+
+    /// Forgets everything but the room for its texts.
+    fn clear(&mut self) {
+        let emptied = |text: &mut String| {
+            text.clear();
+            std::mem::take(text)
+        };
+        self.other_names.clear();
+        *self = Link {
+            name: emptied(&mut self.name),
+            address: emptied(&mut self.address),
+            broadcast: emptied(&mut self.broadcast),
+            alias: emptied(&mut self.alias),
+            other_names: std::mem::take(&mut self.other_names),
+            ..Link::default()
+        };
     }
 }
 
-/// All devices of the network this process is in.
-pub(crate) fn read() -> Result<Vec<Link>, Failure> {
-    let answer = Netlink::route()?.dump(GET_LINK, &[0; LINK_HEAD])?;
-    Ok(answer.iter().filter_map(parse).collect())
+/// The devices of one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    links: Vec<Link>,
+    count: usize,
 }
 
-fn parse(message: &[u8]) -> Option<Link> {
-    let mut link = Link {
-        hardware: u16_at(message, 2)?,
-        index: u32_at(message, 4)?,
-        flags: u32_at(message, 8)?,
-        state: STATES[0],
-        ..Link::default()
-    };
+impl Deref for Table {
+    type Target = [Link];
+
+    fn deref(&self) -> &[Link] {
+        &self.links[..self.count]
+    }
+}
+
+/// All devices of the network this process is in, asked for once a pass however many collectors want them.
+#[derive(Debug, Default)]
+pub(crate) struct Links(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    netlink: Option<Netlink>,
+    messages: Messages,
+    /// The last answer, and for which pass it was asked.
+    table: Option<Arc<Table>>,
+    round: Option<u64>,
+}
+
+impl Links {
+    /// The devices, not older than the pass of that number.
+    pub(crate) fn read(&self, round: u64) -> Result<Arc<Table>, Failure> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(table), true) = (&state.table, state.round == Some(round)) {
+            return Ok(table.clone());
+        }
+        state.round = None;
+        let mut netlink = state.netlink.take().map_or_else(Netlink::route, Ok)?;
+        // A socket that failed is not asked again.
+        netlink.dump_into(GET_LINK, &[0; LINK_HEAD], &mut state.messages)?;
+        state.netlink = Some(netlink);
+        // A collector that is late may still look at the last table.
+        let mut table = state.table.take().unwrap_or_default();
+        if Arc::get_mut(&mut table).is_none() {
+            table = Arc::default();
+        }
+        if let Some(table) = Arc::get_mut(&mut table) {
+            table.fill(&state.messages);
+        }
+        (state.table, state.round) = (Some(table.clone()), Some(round));
+        Ok(table)
+    }
+}
+
+impl Table {
+    fn fill(&mut self, messages: &Messages) {
+        self.count = 0;
+        for message in messages.iter() {
+            if self.count == self.links.len() {
+                self.links.push(Link::default());
+            }
+            if let Some(link) = self.links.get_mut(self.count)
+                && parse(message, link).is_some()
+            {
+                self.count += 1;
+            }
+        }
+    }
+}
+
+fn parse(message: &[u8], link: &mut Link) -> Option<()> {
+    link.clear();
+    (link.hardware, link.index) = (u16_at(message, 2)?, u32_at(message, 4)?);
+    (link.flags, link.state) = (u32_at(message, 8)?, STATES[0]);
     let (mut old, mut new) = (None, None);
     for (kind, value) in attributes_after(message, LINK_HEAD) {
         let number = u32_at(value, 0).unwrap_or(0);
         let small = value.first().copied().unwrap_or(0);
+        link.said |= 1u64.checked_shl(u32::from(kind)).unwrap_or(0);
         match kind {
-            LINK_NAME => link.name = text(value),
-            ADDRESS => link.address = hardware_address(value),
-            BROADCAST => link.broadcast = hardware_address(value),
+            LINK_NAME => write_text(value, &mut link.name),
+            ADDRESS => write_hardware_address(value, &mut link.address),
+            BROADCAST => write_hardware_address(value, &mut link.broadcast),
             MTU => link.mtu = number,
-            LINK => link.lower = number,
+            LINK => link.lower = Some(number),
             QUEUE_LENGTH => link.queue_length = number,
             STATE => link.state = STATES.get(usize::from(small)).copied().unwrap_or(STATES[0]),
             MODE => link.mode = small,
-            ALIAS => link.alias = text(value),
+            ALIAS => write_text(value, &mut link.alias),
             GROUP => link.group = number,
+            PROMISCUITY => link.promiscuity = number,
+            ALL_MULTICAST => link.all_multicast = number,
             CARRIER => link.carrier = small,
             CARRIER_CHANGES => link.carrier_changes = number,
             CARRIER_UP => link.carrier_up = number,
             CARRIER_DOWN => link.carrier_down = number,
             PROPERTIES => {
                 let names = attributes(value).filter(|(kind, _)| *kind == OTHER_NAME);
-                link.other_names = names.map(|(_, name)| text(name)).collect();
+                link.other_names.extend(names.map(|(_, name)| text(name)));
             }
             STATS => old = Some(figures(value, 4, |bytes, at| u32_at(bytes, at).map(u64::from))),
             STATS64 => new = Some(figures(value, 8, u64_at)),
@@ -132,7 +256,7 @@ fn parse(message: &[u8]) -> Option<Link> {
         }
     }
     link.figures = new.or(old);
-    (!link.name.is_empty()).then_some(link)
+    (!link.name.is_empty()).then_some(())
 }
 
 fn figures(bytes: &[u8], width: usize, read: fn(&[u8], usize) -> Option<u64>) -> [u64; FIGURES.len()] {
@@ -165,14 +289,25 @@ pub(crate) mod tests {
 
     #[test]
     fn one_device() {
-        let link = parse(&example()).expect("a device");
+        let mut link = Link { alias: "of another device".to_owned(), said: u64::MAX, ..Link::default() };
+        parse(&example(), &mut link).expect("a device");
         assert_eq!((link.name.as_str(), link.index, link.state, link.mtu), ("eth0", 2, "up", 1500));
-        assert_eq!(link.address, "02:00:00:00:00:01");
+        assert_eq!((link.address.as_str(), link.alias.as_str()), ("02:00:00:00:00:01", ""));
         assert_eq!(link.other_names, ["enp1s0"]);
-        assert_eq!((link.figure("receive_packets"), link.figure("receive_nohandler")), (1, 24));
+        assert_eq!(link.figures.map(|figures| (figures[0], figures[23])), Some((1, 24)));
+        assert!(!link.is_whole(), "an old kernel says less");
         for length in 0..example().len() {
-            let _ = parse(&example()[..length]);
+            let _ = parse(&example()[..length], &mut link);
         }
+    }
+
+    #[test]
+    fn flags_of_files() {
+        // Up, running, promiscuous for somebody, lower up.
+        let mut link = Link { flags: 0x1_0001 | 0x40 | IFF_PROMISC, ..Link::default() };
+        assert_eq!((link.file_flags(), link.is_up(), link.is_dormant()), (1, true, false));
+        (link.promiscuity, link.all_multicast) = (1, 2);
+        assert_eq!(link.file_flags(), 1 | IFF_PROMISC | IFF_ALLMULTI);
     }
 
     #[test]
@@ -181,7 +316,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_loopback_device_is_there() {
-        assert!(read().expect("links").iter().any(|link| link.name == "lo" && link.hardware == 772));
+    fn one_question_a_round() {
+        let links = Links::default();
+        let first = links.read(1).expect("links");
+        assert!(first.iter().any(|link| link.name == "lo" && link.hardware == 772));
+        assert!(Arc::ptr_eq(&first, &links.read(1).expect("links")));
+        let second = links.read(2).expect("links");
+        assert!(!Arc::ptr_eq(&first, &second), "the first is still being looked at");
+        let place = Arc::as_ptr(&second);
+        drop(second);
+        assert_eq!(Arc::as_ptr(&links.read(3).expect("links")), place);
+        assert!(first.iter().any(|link| link.name == "lo"));
     }
 }

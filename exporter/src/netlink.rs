@@ -53,6 +53,7 @@ pub(crate) const LINK_NAME: u16 = 3;
 pub(crate) struct Netlink {
     socket: OwnedFd,
     sequence: u32,
+    request: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -94,18 +95,24 @@ impl Netlink {
             socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).map_err(failed(call))?;
         setsockopt(&socket, ReceiveTimeout, &TimeVal::new(TIMEOUT_SECONDS, 0)).map_err(failed(call))?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(failed(call))?;
-        Ok(Netlink { socket, sequence: 0, buffer: vec![0; READ_BYTES] })
+        Ok(Netlink { socket, sequence: 0, request: Vec::new(), buffer: vec![0; READ_BYTES] })
     }
 
     /// Everything of one kind. A list that changes while it is read is asked for again, and taken as it is at last.
     pub(crate) fn dump(&mut self, kind: u16, body: &[u8]) -> Result<Messages, Failure> {
         let mut messages = Messages::default();
+        self.dump_into(kind, body, &mut messages)?;
+        Ok(messages)
+    }
+
+    /// Like [`Netlink::dump`], in place of what `messages` hold.
+    pub(crate) fn dump_into(&mut self, kind: u16, body: &[u8], messages: &mut Messages) -> Result<(), Failure> {
         for _ in 0..TRIES {
-            if !self.exchange(kind, FLAG_DUMP, body, &mut messages)? {
+            if !self.exchange(kind, FLAG_DUMP, body, messages)? {
                 break;
             }
         }
-        Ok(messages)
+        Ok(())
     }
 
     /// The answer to a question about one thing.
@@ -119,15 +126,16 @@ impl Netlink {
     fn exchange(&mut self, kind: u16, flags: u16, body: &[u8], into: &mut Messages) -> Result<bool, Failure> {
         into.bytes.clear();
         into.parts.clear();
-        self.sequence += 1;
-        let mut request = Vec::with_capacity(HEADER + body.len());
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = &mut self.request;
+        request.clear();
         request.extend_from_slice(&((HEADER + body.len()) as u32).to_ne_bytes());
         request.extend_from_slice(&kind.to_ne_bytes());
         request.extend_from_slice(&(flags | FLAG_REQUEST).to_ne_bytes());
         request.extend_from_slice(&self.sequence.to_ne_bytes());
         request.extend_from_slice(&[0; 4]);
         request.extend_from_slice(body);
-        send(self.socket.as_raw_fd(), &request, MsgFlags::empty()).map_err(failed("netlink send"))?;
+        send(self.socket.as_raw_fd(), request, MsgFlags::empty()).map_err(failed("netlink send"))?;
         let mut interrupted = false;
         loop {
             let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
@@ -226,8 +234,15 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// Text up to its NUL.
 pub(crate) fn text(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    write_text(bytes, &mut text);
+    text
+}
+
+/// Appends text up to its NUL.
+pub(crate) fn write_text(bytes: &[u8], out: &mut String) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    out.push_str(&String::from_utf8_lossy(&bytes[..end]));
 }
 
 /// An address of either family.
@@ -241,8 +256,20 @@ pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// Octets as `aa:bb:cc`.
 pub(crate) fn hardware_address(bytes: &[u8]) -> String {
-    let octets: Vec<String> = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
-    octets.join(":")
+    let mut text = String::new();
+    write_hardware_address(bytes, &mut text);
+    text
+}
+
+/// Appends octets as `aa:bb:cc`.
+pub(crate) fn write_hardware_address(bytes: &[u8], out: &mut String) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    for (position, octet) in bytes.iter().enumerate() {
+        if position > 0 {
+            out.push(':');
+        }
+        out.extend([DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]]);
+    }
 }
 
 /// The names of the links by index.

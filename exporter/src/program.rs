@@ -1,6 +1,9 @@
 //! The exporter as a program: command line, log, runtime, exit code.
 
-use crate::{Environment, StartError, command, run};
+use crate::flags::SANDBOX;
+use crate::service::Ready;
+use crate::{Environment, StartError, command};
+use anyhow::Context;
 use cli::Parsed;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use runtime::{Clock, Shutdown, Tasks};
@@ -36,8 +39,11 @@ pub fn main(args: Vec<String>) -> ExitCode {
 fn serve(parsed: Parsed) -> anyhow::Result<()> {
     raise_file_limit();
     // One thread serves HTTP as a rule: the collectors have threads of their own, and each hand-over costs.
+    // A process is restricted as long as it has one thread.
+    let alone = parsed.str(SANDBOX) != "off";
     let mut runtime = match usize::try_from(parsed.int("runtime.gomaxprocs")).unwrap_or(1) {
         0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        _ if alone => tokio::runtime::Builder::new_current_thread(),
         workers => {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             runtime.worker_threads(workers.min(WORKERS_MAX));
@@ -49,7 +55,9 @@ fn serve(parsed: Parsed) -> anyhow::Result<()> {
         let (clock, shutdown) = (Clock::system(), Shutdown::new());
         let tasks = Tasks::new(clock.clone());
         runtime::signals(&clock, &shutdown, &tasks)?;
-        run(parsed, Environment { clock, shutdown, tasks }).await
+        let ready = Ready::new(parsed, Environment { clock, shutdown, tasks })?;
+        ready.restrict().with_context(|| format!("--{SANDBOX}"))?;
+        ready.serve().await
     });
     // A mount that hangs must not keep the program from ending.
     runtime.shutdown_background();

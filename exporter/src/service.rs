@@ -1,10 +1,10 @@
 //! The HTTP side: `/metrics` with its filters and limits, and the landing page.
 
 use crate::collection::{Collection, SelectError};
-use crate::families::Families;
-use crate::flags::LIFECYCLE;
+use crate::flags::{LIFECYCLE, SANDBOX};
 use crate::page;
 use crate::reload::{self, Reload};
+use crate::sandbox::{Plan, SandboxError};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use cli::{BuildInfo, Parsed};
@@ -84,7 +84,8 @@ impl Service {
     pub(crate) fn new(parsed: Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
         let present = Arc::new(ArcSwap::from_pointee(Present::new(parsed, &environment.clock)?));
         let (own, build) = (Registry::new(), Registry::new());
-        metrics::process_collector(&own, &environment.clock);
+        let known = present.clone();
+        metrics::process_collector_told(&own, &environment.clock, move || known.load().collection.octets());
         metrics::build_info(&build, "node_exporter");
         let stuck = present.clone();
         own.collect(move |families| {
@@ -107,13 +108,15 @@ impl Service {
 
     /// The text of one pass.
     async fn collect(&self, present: &Present, chosen: &[usize], patience: Option<Duration>) -> Vec<u8> {
-        let mut out = Families::new();
+        let mut out = present.collection.answer();
         present.collection.pass(chosen, patience, &mut out).await;
         let registries = present.own.then_some(&self.own).into_iter().chain([&self.build]);
         for family in registries.flat_map(Registry::gather) {
             out.add(&family);
         }
-        let (text, dropped) = out.finish();
+        let mut text = Vec::with_capacity(out.size_hint());
+        let dropped = out.render(&mut text);
+        present.collection.give_back(out);
         if dropped > 0 {
             self.errors.inc();
             tracing::error!(
@@ -290,23 +293,52 @@ fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
 /// A [`crate::StartError`] when a collector cannot start (a program leaves with code 2 then), or what kept the
 /// listeners from opening.
 pub async fn run(parsed: Parsed, environment: Environment) -> anyhow::Result<()> {
-    let build = BuildInfo::current();
-    tracing::info!(version = build.version, revision = build.revision, "starting node_exporter");
-    if nix::unistd::geteuid().is_root() {
-        tracing::warn!("the exporter runs as root, it does not need to");
+    Ready::new(parsed, environment)?.serve().await
+}
+
+/// A service that listens and has read everything that it needs for a start.
+pub(crate) struct Ready {
+    service: Arc<Service>,
+    listeners: web::Listeners,
+    path: String,
+    environment: Environment,
+}
+
+impl Ready {
+    /// Starts the collectors and listens.
+    pub(crate) fn new(parsed: Parsed, environment: Environment) -> anyhow::Result<Ready> {
+        let build = BuildInfo::current();
+        tracing::info!(version = build.version, revision = build.revision, "starting node_exporter");
+        if nix::unistd::geteuid().is_root() {
+            tracing::warn!("the exporter runs as root, it does not need to");
+        }
+        let path = telemetry_path(parsed.str("web.telemetry-path"))?;
+        let config = web::ListenConfig {
+            addresses: parsed.list("web.listen-address").to_vec(),
+            systemd_socket: parsed.bool("web.systemd-socket"),
+            config_file: Some(parsed.str("web.config.file")).filter(|file| !file.is_empty()).map(Into::into),
+        };
+        let service = Arc::new(Service::new(parsed, &environment)?);
+        let listeners = web::Listeners::bind(&config).context("cannot listen")?;
+        Ok(Ready { service, listeners, path, environment })
     }
-    let path = telemetry_path(parsed.str("web.telemetry-path"))?;
-    let config = web::ListenConfig {
-        addresses: parsed.list("web.listen-address").to_vec(),
-        systemd_socket: parsed.bool("web.systemd-socket"),
-        config_file: Some(parsed.str("web.config.file")).filter(|file| !file.is_empty()).map(Into::into),
-    };
-    let service = Arc::new(Service::new(parsed, &environment)?);
-    let listeners = web::Listeners::bind(&config).context("cannot listen")?;
-    let reload = Reload::follow(&service, &environment)?;
-    let own = service.own.clone();
-    listeners.serve(router(service, &path, reload), options(&environment, &own)).await.context("serving ended")?;
-    Ok(())
+
+    /// Gives up what is not needed from here on, if `--security.sandbox` says so. For a program of its own alone: the
+    /// rest of a process would be restricted too.
+    pub(crate) fn restrict(&self) -> Result<(), SandboxError> {
+        let present = self.service.present.load();
+        let plan = Plan::new(&present.parsed, &self.listeners.files(), &self.listeners.socket_files());
+        plan.apply(present.parsed.str(SANDBOX))
+    }
+
+    /// Serves until the shutdown begins.
+    pub(crate) async fn serve(self) -> anyhow::Result<()> {
+        let Ready { service, listeners, path, environment } = self;
+        let reload = Reload::follow(&service, &environment)?;
+        let own = service.own.clone();
+        let router = router(service, &path, reload);
+        listeners.serve(router, options(&environment, &own)).await.context("serving ended")
+    }
 }
 
 fn options<'a>(environment: &'a Environment, registry: &'a Registry) -> web::Options<'a> {

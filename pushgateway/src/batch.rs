@@ -7,10 +7,9 @@
 use crate::{
     Key,
     body::Body as PushBody,
-    gateway::PushError,
+    gateway::{How, PushError},
     http::{Service, error, unavailable},
     route::{self, Resolved, Route},
-    store::Push,
 };
 use serde_json::json;
 use web::{
@@ -32,20 +31,27 @@ struct Part<'a> {
 
 /// Takes all parts in order.
 pub(crate) async fn answer(service: &Service, headers: &HeaderMap, body: Body) -> Response {
-    let (body, _) = match service.read(headers, body).await {
+    let body = match service.read(headers, body).await {
         Ok(body) => body,
         Err(refused) => return refused.into_response(),
     };
-    let parts = match parts(&body).and_then(|parts| keyed(service, parts)) {
+    let parts = match parts(&body.bytes).and_then(|parts| keyed(service, parts)) {
         Ok(parts) => parts,
         Err(why) => return error(StatusCode::BAD_REQUEST, &why),
     };
     let (mut taken, mut refused) = (0, Vec::new());
     for (key, part) in parts {
+        if let Err(denied) = service.allow(headers, key.get("job")) {
+            refused.push(json!({ "path": part.path, "error": denied.to_string() }));
+            continue;
+        }
         let done = match part.method {
             "DELETE" => service.gateway.delete(&key).await.map_err(PushError::Journal),
             method => match PushBody::read(&HeaderMap::new(), part.body, service.gateway.policy.utf8) {
-                Ok(body) => service.gateway.push(&Push::new(key, body), method == "PUT", None).await,
+                Ok(body) => {
+                    let how = How { replace: method == "PUT", ..How::default() };
+                    service.gateway.push(key, body, how).await
+                }
                 Err(why) => {
                     refused.push(json!({ "path": part.path, "error": why.to_string() }));
                     continue;

@@ -68,6 +68,37 @@ pub fn command() -> Command {
             false,
             "Take pushes of several groups in one request at /api/v1/groups.",
         ))
+        .flag(Flag::boolean(
+            "push.enable-aggregation",
+            false,
+            "Let a push be added to what its group has, by ?aggregate=sum or the header X-Narthex-Aggregate.",
+        ))
+        .flag(Flag::string(
+            "push.tokens-file",
+            "",
+            "YAML file of jobs and the tokens that may push to them and delete them. Without it everybody may.",
+        ))
+        .flag(Flag::list(
+            "replication.peer",
+            &[],
+            "Address of a gateway that is to hold the same groups. Repeatable; every gateway names all others.",
+        ))
+        .flag(Flag::boolean("replication.accept", false, "Take groups of other gateways. On when there are peers."))
+        .flag(Flag::int(
+            "replication.queue-groups",
+            100_000,
+            "Changed groups that wait for one peer; when there are more, all groups are sent once more.",
+        ))
+        .flag(Flag::string(
+            "replication.http.config.file",
+            "",
+            "File with an HTTP client section for calling peers: TLS, passwords, proxies.",
+        ))
+        .flag(Flag::string(
+            "replication.token-file",
+            "",
+            "File with the token for peers that have a --push.tokens-file; it must be one for all jobs there.",
+        ))
         .log_flags()
 }
 
@@ -88,6 +119,7 @@ pub(crate) fn policy(parsed: &Parsed) -> anyhow::Result<Policy> {
         body_max: body_max.unsigned_abs(),
         ttl: i64::try_from(parsed.duration("push.ttl").as_millis()).unwrap_or(i64::MAX),
         ttl_by_push: parsed.bool("push.enable-ttl"),
+        sums: parsed.bool("push.enable-aggregation"),
         caps: Caps {
             groups: whole(parsed, "push.max-groups"),
             bytes: whole(parsed, "push.max-bytes"),

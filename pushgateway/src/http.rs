@@ -2,16 +2,19 @@
 
 use crate::{
     Key,
-    gateway::{Gateway, PushError},
+    aggregate::Gauges,
+    gateway::{Begun, Gateway, How, Policy, PushError},
+    intake::{Intake, Taken},
     journal::JournalError,
     key::PathError,
+    replicate::{self, NAME_HEADER},
     route::{self, Resolved, Route, Routes},
-    store::Push,
+    tokens::{Denied, Tokens},
 };
 use runtime::Shutdown;
-use std::{borrow::Cow, io::Read, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 use web::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -23,6 +26,9 @@ pub(crate) struct Service {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) routes: Routes,
     pub(crate) tasks: runtime::Tasks,
+    pub(crate) intake: Intake,
+    /// Whose turn it is to read a large body.
+    pub(crate) large: tokio::sync::Mutex<()>,
     /// Raised by `/-/quit`.
     pub(crate) shutdown: Shutdown,
     pub(crate) lifecycle: bool,
@@ -30,6 +36,8 @@ pub(crate) struct Service {
     pub(crate) flags: Vec<(String, String)>,
     /// Wall clock at the start, in milliseconds since 1970.
     pub(crate) started: i64,
+    /// Who may push to which job; `None` is everybody.
+    pub(crate) tokens: Option<Tokens>,
     /// Path of the external URL, for links on pages; empty or with a leading slash.
     pub(crate) link_prefix: String,
 }
@@ -46,7 +54,7 @@ pub(crate) async fn handle(State(service): State<Arc<Service>>, request: Request
     let method = parts.method.as_str();
     let resolved = service.routes.resolve(method, &path);
     // Only these look at their body.
-    let wanted = matches!(&resolved, Resolved::Serve(Route::Group { .. } | Route::Batch) if method != "DELETE");
+    let wanted = matches!(&resolved, Resolved::Serve(Route::Group { .. } | Route::Batch | Route::Replicate) if method != "DELETE");
     let (unread, body) = if wanted { (Body::empty(), body) } else { (body, Body::empty()) };
     // Closing a connection with bytes unread resets it, and the client may never see the answer. Who sends more than
     // this is reset all the same.
@@ -60,6 +68,22 @@ pub(crate) async fn handle(State(service): State<Arc<Service>>, request: Request
             with_allow(error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"), &allowed)
         }
     }
+}
+
+/// What a push says in its query or else in a header.
+fn asked<'a>(uri: &'a Uri, headers: &'a HeaderMap, query: &str, header: &str) -> Result<Option<Cow<'a, str>>, String> {
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    if let Some((_, value)) = pairs.filter(|(name, _)| name == query).last() {
+        return Ok(Some(value));
+    }
+    let value = headers.get(header).map(HeaderValue::to_str).transpose();
+    Ok(value.map_err(|_| format!("{header} is not text"))?.map(Cow::Borrowed))
+}
+
+/// Refuses who has not the right token, once a body of usual size is read away.
+async fn turned_away(denied: Denied, body: Body) -> Response {
+    let _ = web::body::to_bytes(body, UNREAD_MAX).await;
+    Refused::from(denied).into_response()
 }
 
 /// A short text without a line end.
@@ -112,12 +136,16 @@ impl Service {
             }
             Route::Group { job, base64, labels } => {
                 let key = Key::from_path(&job, base64, &labels, self.gateway.policy.utf8);
-                match *method {
-                    Method::DELETE => ("delete", self.delete(key).await),
-                    _ => ("push", self.push(key, method, uri, headers, body).await),
+                let name = if *method == Method::DELETE { "delete" } else { "push" };
+                let allowed = key.as_ref().map_or(Ok(()), |key| self.allow(headers, key.get("job")));
+                match (allowed, name) {
+                    (Err(denied), _) => (name, turned_away(denied, body).await),
+                    (_, "delete") => (name, self.delete(key).await),
+                    _ => (name, self.push(key, method, uri, headers, body).await),
                 }
             }
             Route::Batch => ("batch", crate::batch::answer(self, headers, body).await),
+            Route::Replicate => ("replicate", self.replicate(headers, body).await),
             Route::Healthy => ("healthy", plain(StatusCode::OK, "OK")),
             Route::Ready => ("ready", plain(StatusCode::OK, "OK")),
             Route::Static => ("static", error(StatusCode::NOT_FOUND, "404 page not found")),
@@ -126,11 +154,54 @@ impl Service {
             Route::ApiStatus => ("api/v1/status", crate::api::status(self, headers)),
             Route::ApiMetrics => ("api/v1/metrics", crate::api::metrics(self, headers).await),
             Route::ApiOptions => ("api/v1/options", crate::api::options()),
-            Route::Wipe => ("wipe", self.wipe().await),
+            Route::Wipe => match self.allow(headers, None) {
+                Ok(()) => ("wipe", self.wipe().await),
+                Err(denied) => ("wipe", Refused::from(denied).into_response()),
+            },
         };
         let method = method.as_str().to_ascii_lowercase();
         self.gateway.instruments.requests.with(&[response.status().as_str(), name, &method]).inc();
         response
+    }
+
+    /// Whether the token of a request is good for a job, or for all.
+    pub(crate) fn allow(&self, headers: &HeaderMap, job: Option<&str>) -> Result<(), Denied> {
+        self.tokens.as_ref().map_or(Ok(()), |tokens| tokens.allow(headers, job))
+    }
+
+    /// Takes a message of a peer.
+    async fn replicate(&self, headers: &HeaderMap, body: Body) -> Response {
+        if let Err(denied) = self.allow(headers, None) {
+            return turned_away(denied, body).await;
+        }
+        let Some(replicas) = &self.gateway.replicas else { return error(StatusCode::NOT_FOUND, "404 page not found") };
+        let name = headers.get(NAME_HEADER).and_then(|name| name.to_str().ok()).unwrap_or_default();
+        if name == replicas.name {
+            return error(StatusCode::BAD_REQUEST, "this is the same gateway; name others only in --replication.peer");
+        }
+        let body = match self.read(headers, body).await {
+            Ok(body) => body,
+            Err(refused) => return refused.into_response(),
+        };
+        let records = match replicate::read(&body.bytes) {
+            Ok(records) => records,
+            Err(why) => return error(StatusCode::BAD_REQUEST, &why),
+        };
+        match self.gateway.receive(records).await {
+            Err(why) => unavailable(&why),
+            Ok(received) => {
+                replicas.heard(name);
+                let counted = [("taken", received.taken), ("stale", received.stale), ("refused", received.refused)];
+                for (result, count) in counted {
+                    self.gateway.instruments.received.with(&[result]).add(count as f64);
+                }
+                let mut response = StatusCode::OK.into_response();
+                if let Ok(name) = HeaderValue::from_str(&replicas.name) {
+                    response.headers_mut().insert(NAME_HEADER, name);
+                }
+                response
+            }
+        }
     }
 
     fn quit(&self) -> Response {
@@ -169,16 +240,17 @@ impl Service {
     ) -> Response {
         let began = self.gateway.clock.now();
         let label = if method == Method::PUT { "put" } else { "post" };
-        let (response, size) = match self.read(headers, body).await {
-            Err(refused) => (refused.into_response(), 0),
-            Ok((body, size)) => {
-                let response = match self.take(key, method, uri, headers, &body).await {
-                    Ok(()) if self.gateway.policy.checked => StatusCode::OK.into_response(),
-                    Ok(()) => StatusCode::ACCEPTED.into_response(),
-                    Err(refused) => refused.into_response(),
-                };
-                (response, size)
+        let (taken, size) = match self.intake.receive(headers, body).await {
+            Err(stop) => (Err(self.intake.refusal(&stop, &self.gateway.instruments)), 0),
+            Ok(body) => {
+                let size = body.size;
+                (self.take(key, method, uri, headers, body).await, size)
             }
+        };
+        let response = match taken {
+            Ok(()) if self.gateway.policy.checked => StatusCode::OK.into_response(),
+            Ok(()) => StatusCode::ACCEPTED.into_response(),
+            Err(refused) => refused.into_response(),
         };
         let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let line = uri.to_string().len() + method.as_str().len() + "HTTP/1.1".len();
@@ -194,19 +266,35 @@ impl Service {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        body: &[u8],
+        body: Taken,
     ) -> Result<(), Refused> {
         let bad = |why: &dyn std::fmt::Display| Refused::new(StatusCode::BAD_REQUEST, why);
-        let key = key.map_err(|why| bad(&why))?;
-        let body = crate::body::Body::read(headers, body, self.gateway.policy.utf8).map_err(|why| bad(&why))?;
-        let ttl = self.ttl(uri, headers).map_err(|why| bad(&why))?;
-        let push = Push::new(key, body);
-        match self.gateway.push(&push, method == Method::PUT, ttl).await {
+        let large = body.is_large();
+        let (gateway, intake, headers, key) = (self.gateway.clone(), self.intake.clone(), headers.clone(), key);
+        let (method, uri) = (method.clone(), uri.clone());
+        let work = move || -> Result<(Key, Result<Begun, PushError>), Refused> {
+            let body = body.inflated().map_err(|stop| intake.refusal(&stop, &gateway.instruments))?;
+            let key = key.map_err(|why| bad(&why))?;
+            let read = crate::body::Body::read(&headers, &body.bytes, gateway.policy.utf8);
+            let read = read.map_err(|why| bad(&why))?;
+            drop(body);
+            let how = how(&gateway.policy, &method, &uri, &headers).map_err(|why| bad(&why))?;
+            Ok((key.clone(), gateway.begin_push(key, read, how)))
+        };
+        let (key, begun) = if large {
+            // What is made of a body is many times its size, so that there is one at a time.
+            let _turn = self.large.lock().await;
+            let done = self.tasks.blocking("large push", work).await;
+            done.map_err(|why| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, &why))??
+        } else {
+            work()?
+        };
+        match Gateway::finish_push(begun).await {
             Ok(()) => Ok(()),
             // Nobody is told of a refusal when nothing is checked: the failure time shows it.
             Err(PushError::Refused(_)) if !self.gateway.policy.checked => Ok(()),
             Err(PushError::Refused(why)) => {
-                tracing::debug!(group = %push.key, error = %why, "Push refused");
+                tracing::debug!(group = %key, error = %why, "Push refused");
                 Err(bad(&why))
             }
             Err(PushError::Journal(why)) => Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, &why)),
@@ -214,60 +302,38 @@ impl Service {
             Err(why) => Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, &why)),
         }
     }
+}
 
-    /// The life a push asks for, when pushes may: `X-Narthex-TTL` or `?ttl=`, a duration such as `2h`.
-    fn ttl(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<i64>, String> {
-        if !self.gateway.policy.ttl_by_push {
-            return Ok(None);
-        }
-        let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-        let asked = match query.filter(|(name, _)| name == "ttl").map(|(_, value)| value).last() {
-            Some(value) => value,
-            None => match headers.get("x-narthex-ttl").map(HeaderValue::to_str) {
-                None => return Ok(None),
-                Some(value) => Cow::Borrowed(value.map_err(|_| "the ttl is not text")?),
-            },
-        };
+/// What a push asks for, where pushes may.
+fn how(policy: &Policy, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<How, String> {
+    let mut how = How { replace: method == Method::PUT, ..How::default() };
+    if policy.ttl_by_push
+        && let Some(asked) = asked(uri, headers, "ttl", "x-narthex-ttl")?
+    {
         let span = model::Duration::parse(&asked).map_err(|why| format!("invalid ttl {asked:?}: {why}"))?;
-        Ok(Some(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        how.ttl = Some(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
     }
-
-    /// The body as it was meant, and the bytes it came in. Never more than the limit, whatever it inflates to.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(Cow<'static, [u8]>, usize), Refused> {
-        let max = usize::try_from(self.gateway.policy.body_max).unwrap_or(usize::MAX);
-        let body: Bytes = match web::body::to_bytes(body, max).await {
-            Ok(body) => body,
-            Err(why) => {
-                // Too long, or a client that went away: the latter reads no answer.
-                tracing::debug!(error = %why, "Body not read");
-                return Err(self.too_large());
-            }
-        };
-        let size = body.len();
-        let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let inflated = match encoding.to_ascii_lowercase().as_str() {
-            "gzip" => self.inflate(flate2::read::MultiGzDecoder::new(&body[..]), "gzip: invalid header")?,
-            "snappy" => self.inflate(snap::read::FrameDecoder::new(&body[..]), "snappy: corrupt input")?,
-            _ => return Ok((Cow::Owned(body.into()), size)),
-        };
-        Ok((Cow::Owned(inflated), size))
+    if policy.sums
+        && let Some(word) = asked(uri, headers, "aggregate", "x-narthex-aggregate")?
+    {
+        if word != "sum" {
+            return Err(format!("aggregate is {word:?}; there is only sum"));
+        }
+        if how.replace {
+            return Err("a PUT replaces its group, so nothing can be added; use POST".to_owned());
+        }
+        let rule = asked(uri, headers, "gauges", "x-narthex-gauges")?.unwrap_or(Cow::Borrowed("last"));
+        let gauges = Gauges::parse(&rule);
+        how.sum = Some(gauges.ok_or_else(|| format!("gauges is {rule:?}; there are last, sum, min, max"))?);
     }
+    Ok(how)
+}
 
-    fn inflate(&self, from: impl Read, bad: &str) -> Result<Vec<u8>, Refused> {
-        let max = self.gateway.policy.body_max;
-        let mut out = Vec::new();
-        from.take(max.saturating_add(1)).read_to_end(&mut out).map_err(|why| match why.kind() {
-            std::io::ErrorKind::UnexpectedEof => Refused::new(StatusCode::BAD_REQUEST, &"unexpected EOF"),
-            _ => Refused::new(StatusCode::BAD_REQUEST, &bad),
-        })?;
-        if out.len() as u64 > max { Err(self.too_large()) } else { Ok(out) }
-    }
-
-    fn too_large(&self) -> Refused {
-        self.gateway.instruments.over_limit.with(&["body bytes"]).inc();
-        let max = self.gateway.policy.body_max;
-        let text = format!("the body is over {max} bytes once inflated; push less or raise --push.max-body-bytes");
-        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &text)
+impl Service {
+    /// The body of a request as it was meant.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Taken, Refused> {
+        let taken = self.intake.receive(headers, body).await.and_then(Taken::inflated);
+        taken.map_err(|stop| self.intake.refusal(&stop, &self.gateway.instruments))
     }
 }
 
@@ -284,9 +350,22 @@ impl Refused {
     }
 }
 
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        let status = if denied == Denied::Missing { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        Self::new(status, &denied)
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut response = error(self.status, &self.text);
+        if self.status == StatusCode::UNAUTHORIZED {
+            // Browsers ask for a password then, which may be the token.
+            for scheme in ["Basic realm=\"push token\"", "Bearer"] {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         }

@@ -55,6 +55,13 @@ impl Journal {
         Wait(receiver)
     }
 
+    /// A wait for all that was queued so far.
+    pub(crate) fn barrier(&mut self) -> Wait {
+        let (sender, receiver) = oneshot::channel();
+        self.batch.waiters.push(sender);
+        Wait(receiver)
+    }
+
     /// Number of the last record queued so far.
     pub(crate) fn last(&self) -> u64 {
         self.next - 1
@@ -62,7 +69,7 @@ impl Journal {
 
     /// What is queued, if anything.
     pub(crate) fn take(&mut self) -> Option<Batch> {
-        if self.batch.bytes.is_empty() {
+        if self.batch.waiters.is_empty() {
             return None;
         }
         Some(std::mem::replace(&mut self.batch, Batch { first: self.next, ..Batch::default() }))

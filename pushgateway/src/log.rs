@@ -6,8 +6,9 @@
 //! only ever replaced whole. What cannot be read is set aside under another name and never overwritten.
 
 use crate::{
-    frame, gob,
-    packed::{Corrupt, put_i64, take_i64},
+    Key, frame, gob,
+    graves::Graves,
+    packed::{Corrupt, put_bytes, put_i64, take_bytes, take_i64},
     record::{Groups, Record, put_group, take_group},
 };
 use runtime::{Disk, File, Open};
@@ -183,6 +184,13 @@ fn snapshot(last: u64, groups: &Groups) -> Vec<u8> {
     for (key, group) in &groups.0 {
         put_group(&mut out, key, group);
     }
+    if groups.1 != Graves::default() {
+        put_i64(&mut out, groups.1.wiped());
+        for (key, at) in groups.1.by_key() {
+            put_bytes(&mut out, key.packed());
+            put_i64(&mut out, *at);
+        }
+    }
     let sum = xxh64(&out, 0);
     out.extend_from_slice(&sum.to_le_bytes());
     out
@@ -201,7 +209,14 @@ fn take_snapshot(bytes: &[u8]) -> Result<(u64, Groups), Corrupt> {
         let (key, group) = take_group(&mut rest)?;
         groups.0.insert(key, group);
     }
-    if rest.is_empty() { Ok((last, groups)) } else { Err(Corrupt) }
+    if !rest.is_empty() {
+        groups.1.wipe(take_i64(&mut rest)?);
+    }
+    while !rest.is_empty() {
+        let key = Key::from_packed(take_bytes(&mut rest)?)?;
+        groups.1.set(&key, Some(take_i64(&mut rest)?));
+    }
+    Ok((last, groups))
 }
 
 #[derive(Debug, Default)]
@@ -359,6 +374,8 @@ mod tests {
     fn a_snapshot_is_read_back_and_every_bit_of_it_counts() {
         let mut groups = Groups::default();
         groups.apply(Record::Failed { key: key(&[("job", "a"), ("x", "")]), at: 7 });
+        groups.apply(Record::Wipe { at: 5 });
+        groups.apply(Record::Delete { key: key(&[("job", "gone")]), at: 8 });
         let bytes = snapshot(9, &groups);
         assert_eq!(take_snapshot(&bytes), Ok((9, groups)));
         for bit in 0..bytes.len() * 8 {

@@ -88,6 +88,8 @@ pub(crate) struct Instruments {
     /// By why.
     pub(crate) over_limit: CounterVec,
     pub(crate) expired: metrics::Counter,
+    /// By what became of them.
+    pub(crate) received: CounterVec,
 }
 
 impl Instruments {
@@ -116,6 +118,11 @@ impl Instruments {
                 "narthex_pushgateway_refused_over_limit_total",
                 "Pushes refused because of a limit set by a flag.",
                 &["limit"],
+            ),
+            received: registry.counter_vec(
+                "narthex_pushgateway_replication_received_total",
+                "Groups and deletions that peers sent.",
+                &["result"],
             ),
             expired: registry
                 .counter("narthex_pushgateway_groups_expired_total", "Groups forgotten because their time was over."),

@@ -78,7 +78,7 @@ pub(crate) async fn open(
     let base = path.file_name().and_then(|name| name.to_str());
     let base = base.with_context(|| format!("--persistence.file {file:?} does not name a file"))?.to_owned();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let disk = Disk::open(folder).with_context(|| format!("--persistence.file {file}"))?;
+    let disk = Disk::open_private(folder).with_context(|| format!("--persistence.file {file}"))?;
     let interval = parsed.duration("persistence.interval");
     let folding = Folding { interval, min: 1 << 20, max: 64 << 20 };
     let committer = open_on(Place { disk, base }, gateway, folding, env).await;
@@ -173,14 +173,14 @@ impl Inner {
         let mut state = self.gateway.state.lock();
         let batch = state.journal.as_mut()?.take()?;
         let last = state.journal.as_ref()?.last();
-        let capture = due.then(|| Capture { last, groups: Groups(state.store.groups().clone()) });
+        let capture = (due && !batch.bytes.is_empty()).then(|| Capture { last, groups: Groups::of(&state.store) });
         Some((batch, capture))
     }
 
     fn capture(&self) -> Capture {
         let state = self.gateway.state.lock();
         let last = state.journal.as_ref().map_or(0, Journal::last);
-        Capture { last, groups: Groups(state.store.groups().clone()) }
+        Capture { last, groups: Groups::of(&state.store) }
     }
 
     fn due(&self) -> bool {
@@ -192,6 +192,10 @@ impl Inner {
 
     async fn write(self: &Arc<Self>, mut batch: Batch, capture: Option<Capture>) {
         let frames = std::mem::take(&mut batch.bytes);
+        if frames.is_empty() {
+            // Somebody waits for what was written before.
+            return batch.answer(&Ok(()));
+        }
         let inner = self.clone();
         let written = self.tasks.blocking("journal write", move || inner.log.lock().append(&frames)).await;
         let written = match written {

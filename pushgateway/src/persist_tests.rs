@@ -4,9 +4,10 @@ use super::*;
 use crate::{
     Key,
     body::Body,
-    gateway::{Caps, Policy, PushError},
+    gateway::{Caps, How, Policy, PushError},
     key::key,
     record::Record,
+    replicate::Replicas,
     store::Push,
 };
 use runtime::Shutdown;
@@ -15,7 +16,15 @@ use testkit::{Fault, Rng, SimDisk};
 const FOLDING: Folding = Folding { interval: Duration::ZERO, min: 300, max: 300 };
 
 fn policy() -> Policy {
-    Policy { checked: true, utf8: false, body_max: 1 << 20, ttl: 0, ttl_by_push: false, caps: Caps::default() }
+    Policy {
+        checked: true,
+        utf8: false,
+        body_max: 1 << 20,
+        ttl: 0,
+        ttl_by_push: false,
+        sums: false,
+        caps: Caps::default(),
+    }
 }
 
 fn place(sim: &SimDisk) -> Place {
@@ -29,9 +38,16 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 /// A gateway on a simulated disk; `None` when it could not start.
 async fn start(sim: &SimDisk) -> Option<(Arc<Gateway>, Committer)> {
+    start_with(sim, false).await
+}
+
+/// As [`start`]; one with peers remembers deletions.
+async fn start_with(sim: &SimDisk, peers: bool) -> Option<(Arc<Gateway>, Committer)> {
     let clock = Clock::simulated(1_000_000);
     let env = Environment { clock: clock.clone(), shutdown: Shutdown::new(), tasks: Tasks::new(clock.clone()) };
-    let gateway = Arc::new(Gateway::new(clock, metrics::Registry::new(), policy()));
+    let registry = metrics::Registry::new();
+    let replicas = peers.then(|| Replicas::new(&[], 1, &registry));
+    let gateway = Arc::new(Gateway::new(clock, registry, policy(), replicas));
     let committer = open_on(place(sim), &gateway, FOLDING, &env).await.ok()?;
     committer.spawn();
     Some((gateway, committer))
@@ -57,10 +73,11 @@ impl Op {
         }
     }
 
-    fn push(&self) -> Option<(Push, bool)> {
+    fn push(&self) -> Option<(Key, Body, How)> {
         let Self::Push { key, text, replace } = self else { return None };
         let families = exposition::families::parse_text(text.as_bytes()).expect("valid");
-        Some((Push::new(key.clone(), Body { families, mismatch: None }), *replace))
+        let how = How { replace: *replace, ..How::default() };
+        Some((key.clone(), Body { families, mismatch: None }, how))
     }
 
     async fn perform(&self, gateway: &Gateway) -> bool {
@@ -68,8 +85,8 @@ impl Op {
             Self::Delete(key) => gateway.delete(key).await.is_ok(),
             Self::Wipe => gateway.wipe().await.is_ok(),
             Self::Push { .. } => {
-                let (push, replace) = self.push().expect("a push");
-                match gateway.push(&push, replace, None).await {
+                let (key, body, how) = self.push().expect("a push");
+                match gateway.push(key, body, how).await {
                     Ok(()) => true,
                     Err(PushError::Journal(_)) => false,
                     Err(why) => panic!("{why}"),
@@ -80,11 +97,12 @@ impl Op {
 
     fn apply(&self, groups: &mut Groups) {
         groups.apply(match self {
-            Self::Delete(key) => Record::Delete { key: key.clone() },
-            Self::Wipe => Record::Wipe,
-            Self::Push { key, .. } => {
-                let (push, replace) = self.push().expect("a push");
-                Record::Push { key: key.clone(), at: 1_000_000, ttl: 0, replace, families: push.packed(1_000_000) }
+            Self::Delete(key) => Record::Delete { key: key.clone(), at: 0 },
+            Self::Wipe => Record::Wipe { at: 0 },
+            Self::Push { .. } => {
+                let (key, body, How { replace, .. }) = self.push().expect("a push");
+                let families = Push::new(key.clone(), body).packed(1_000_000);
+                Record::Push { key, at: 1_000_000, ttl: 0, replace, families }
             }
         });
     }
@@ -123,7 +141,7 @@ async fn live(sim: &SimDisk, rng: &mut Rng, promise: &mut Promise, until_failure
         }
         promise.failed.push(burst[taken..].to_vec());
         // Memory never shows what was answered with an error.
-        let shown = Groups(gateway.state.lock().store.groups().clone());
+        let shown = Groups::of(&gateway.state.lock().store);
         assert_eq!(shown, promise.acknowledged);
         if until_failure && taken < burst.len() {
             return;
@@ -234,18 +252,45 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
         let (gateway, _committer) = start(&sim).await.expect("starts");
         let op = |text: &str| Op::Push { key: key(&[("job", "a")]), text: text.into(), replace: true };
         assert!(op("m 1\n").perform(&gateway).await);
-        let before = Groups(gateway.state.lock().store.groups().clone());
+        let before = Groups::of(&gateway.state.lock().store);
         for room in [0, 1, 30, 60] {
             sim.inject(Fault::Full(room));
             assert!(!op("m 2\n").perform(&gateway).await, "room {room}");
-            assert_eq!(Groups(gateway.state.lock().store.groups().clone()), before, "the old state stays");
+            assert_eq!(Groups::of(&gateway.state.lock().store), before, "the old state stays");
             sim.heal();
         }
         assert!(op("m 3\n").perform(&gateway).await);
-        let now = Groups(gateway.state.lock().store.groups().clone());
+        let now = Groups::of(&gateway.state.lock().store);
         sim.power_cut(rng.next_u64());
         assert_eq!(found(&sim), now);
     });
+}
+
+#[test]
+fn deletions_that_peers_must_learn_of_are_kept_and_taken_back() {
+    for seed in 0..20 {
+        block_on(async {
+            let (sim, mut rng) = (SimDisk::new(seed), Rng::new(seed));
+            let (gateway, committer) = start_with(&sim, true).await.expect("starts");
+            for _ in 0..30 {
+                let before = Groups::of(&gateway.state.lock().store);
+                if rng.chance(30) {
+                    sim.inject(Fault::Full(rng.below(20) as u64));
+                }
+                let done = Op::random(&mut rng).perform(&gateway).await;
+                assert!(done || Groups::of(&gateway.state.lock().store) == before, "seed {seed}: taken back");
+                sim.heal();
+            }
+            let now = Groups::of(&gateway.state.lock().store);
+            if rng.chance(50) {
+                committer.finish().await;
+            }
+            sim.power_cut(rng.next_u64());
+            assert_eq!(found(&sim), now, "seed {seed}");
+            let (again, _committer) = start_with(&sim, true).await.expect("starts again");
+            assert_eq!(Groups::of(&again.state.lock().store), now, "seed {seed}");
+        });
+    }
 }
 
 #[test]

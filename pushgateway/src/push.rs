@@ -8,14 +8,16 @@ use anyhow::{Context, bail, ensure};
 use cli::{Command, Flag, Parsed};
 use client::{Client, HttpConfig, Options, Request};
 use exposition::{Escaping, Family, Format, write};
-use runtime::{Clock, Shutdown, Tasks};
+use nix::sys::signal;
+use runtime::{Clock, Tasks};
 use std::{
     collections::BTreeMap,
     io::Read,
     path::Path,
-    process::{ExitCode, ExitStatus},
+    process::{Child, ExitCode, ExitStatus},
     time::Duration,
 };
+use tokio::signal::unix::{Signal, SignalKind};
 use web::http::{HeaderMap, HeaderValue, Method, header};
 
 /// Bytes of a file or of standard input that are sent at most.
@@ -97,7 +99,7 @@ pub fn main(mut args: Vec<String>) -> ExitCode {
 async fn run(parsed: &Parsed, wrapped: Vec<String>) -> anyhow::Result<ExitCode> {
     cli::log::init(parsed.str("log.level"), parsed.str("log.format"), cli::log::Style::Slog)?;
     let clock = Clock::system();
-    let (shutdown, tasks) = (Shutdown::new(), Tasks::new(clock.clone()));
+    let tasks = Tasks::new(clock.clone());
     let target = target(parsed)?;
     let client = Client::new(config(parsed.str("http.config.file"))?, options(&clock, &tasks))?;
     if parsed.bool("delete") {
@@ -113,18 +115,77 @@ async fn run(parsed: &Parsed, wrapped: Vec<String>) -> anyhow::Result<ExitCode> 
         send(&client, &target, method, body).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Ctrl-C reaches the command too, and its end is what is to be told.
-    runtime::signals(&clock, &shutdown, &tasks)?;
     let (began, at) = (clock.now(), clock.unix_ms());
-    let status = tasks.blocking("command", move || start(&wrapped)).await??;
+    let (status, mut signals) = wrap(&wrapped).await?;
     let mut families = outcome(status, clock.now() - began, at, clock.unix_ms());
     families.extend(values);
     let mut body = text(&families);
     body.extend(input(parsed.str("file"))?);
-    if let Err(error) = send(&client, &target, method, body).await {
+    // The command has ended: who asks for the end now does not want to wait for the gateway.
+    let sent = tokio::select! {
+        biased;
+        sent = send(&client, &target, method, body) => sent,
+        _ = signals.next() => Err(anyhow::anyhow!("a signal came before the push was done")),
+    };
+    if let Err(error) = sent {
         eprintln!("narthex push: error: {error:#}");
     }
     Ok(ExitCode::from(code(status)))
+}
+
+/// The signals that ask for the end.
+struct Ends {
+    interrupts: Signal,
+    terminations: Signal,
+}
+
+impl Ends {
+    async fn next(&mut self) -> signal::Signal {
+        tokio::select! {
+            biased;
+            _ = self.interrupts.recv() => signal::SIGINT,
+            _ = self.terminations.recv() => signal::SIGTERM,
+        }
+    }
+}
+
+/// Runs a command to its end. A signal that asks for the end is passed on and waited for, so that what became of the
+/// command is told; one of the keyboard has reached the command already.
+async fn wrap(wrapped: &[String]) -> anyhow::Result<(Result<ExitStatus, u8>, Ends)> {
+    let listen = |kind| tokio::signal::unix::signal(kind).context("listening to signals");
+    let mut ended = listen(SignalKind::child())?;
+    let mut ends =
+        Ends { interrupts: listen(SignalKind::interrupt())?, terminations: listen(SignalKind::terminate())? };
+    let mut child = match start(wrapped)? {
+        Ok(child) => child,
+        Err(code) => return Ok((Err(code), ends)),
+    };
+    // It is reaped here and nowhere else, so that its number is its own until then.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).context("the command's number")?);
+    loop {
+        if let Some(status) = child.try_wait().context("waiting for the command")? {
+            return Ok((Ok(status), ends));
+        }
+        tokio::select! {
+            biased;
+            _ = ended.recv() => {}
+            asked = ends.next() => {
+                if asked == signal::SIGINT && in_foreground() {
+                    continue;
+                }
+                // Gone already is what was asked for.
+                let _ = signal::kill(pid, asked);
+            }
+        }
+    }
+}
+
+/// Whether the keyboard of a terminal sends its signals to this process, and so to the command as well.
+fn in_foreground() -> bool {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name: state, parent, process group, session, terminal, group in the foreground.
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    fields.len() > 5 && fields[2] == fields[5]
 }
 
 fn target(parsed: &Parsed) -> anyhow::Result<Target> {
@@ -145,7 +206,8 @@ fn options(clock: &Clock, tasks: &Tasks) -> Options {
     Options::new(clock.clone(), tasks.clone(), agent)
 }
 
-fn config(file: &str) -> anyhow::Result<HttpConfig> {
+/// The client section in a file; that of no file changes nothing.
+pub(crate) fn config(file: &str) -> anyhow::Result<HttpConfig> {
     if file.is_empty() {
         return Ok(HttpConfig::default());
     }
@@ -183,10 +245,10 @@ fn input(file: &str) -> anyhow::Result<Vec<u8>> {
     Ok(body)
 }
 
-fn start(wrapped: &[String]) -> anyhow::Result<Result<ExitStatus, u8>> {
+fn start(wrapped: &[String]) -> anyhow::Result<Result<Child, u8>> {
     let (program, args) = wrapped.split_first().context("no command")?;
-    match std::process::Command::new(program).args(args).status() {
-        Ok(status) => Ok(Ok(status)),
+    match std::process::Command::new(program).args(args).spawn() {
+        Ok(child) => Ok(Ok(child)),
         Err(error) => {
             eprintln!("narthex push: error: {program}: {error}");
             Ok(Err(NOT_FOUND))
@@ -245,16 +307,19 @@ mod tests {
         assert!(values(&["a".to_owned()]).is_err() && values(&["1a=1".to_owned()]).is_err());
     }
 
-    #[test]
-    fn a_run_that_failed_keeps_the_time_of_the_last_success() {
-        let names = |code: &str| -> Vec<String> {
-            let status = start(&["sh".to_owned(), "-c".to_owned(), format!("exit {code}")]).expect("a command");
+    #[tokio::test]
+    async fn a_run_that_failed_keeps_the_time_of_the_last_success() {
+        let run = async |script: &str| {
+            let wrapped = ["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+            wrap(&wrapped).await.expect("a command").0
+        };
+        let names = |status| -> Vec<String> {
             outcome(status, Duration::from_secs(2), 1000, 3000).into_iter().map(|family| family.name).collect()
         };
-        assert!(names("0").iter().any(|name| name.contains("last_success")));
-        assert!(!names("3").iter().any(|name| name.contains("last_success")));
-        let status = start(&["sh".to_owned(), "-c".to_owned(), "kill -9 $$".to_owned()]).expect("a command");
-        assert_eq!(code(status), 137);
-        assert_eq!(code(start(&["/no/such/program".to_owned()]).expect("told")), 127);
+        assert!(names(run("exit 0").await).iter().any(|name| name.contains("last_success")));
+        assert!(!names(run("exit 3").await).iter().any(|name| name.contains("last_success")));
+        assert_eq!(code(run("kill -9 $$").await), 137);
+        let missing = wrap(&["/no/such/program".to_owned()]).await.expect("told").0;
+        assert_eq!(code(missing), 127);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Group, Key, Store,
+    graves::Graves,
     packed::{self, Corrupt, put_bytes, put_i64, take_bytes, take_i64, take_u8},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -13,10 +14,12 @@ pub(crate) enum Record {
     Push { key: Key, at: i64, ttl: i64, replace: bool, families: Vec<u8> },
     /// A push that was refused.
     Failed { key: Key, at: i64 },
-    /// A group was removed.
-    Delete { key: Key },
-    /// All groups were removed.
-    Wipe,
+    /// A group was removed; when, if peers must learn of it, and else 0.
+    Delete { key: Key, at: i64 },
+    /// All groups were removed that did not change after `at`; all, if that is 0.
+    Wipe { at: i64 },
+    /// A group is as a peer has it.
+    State { key: Key, group: Group },
 }
 
 const PUT: u8 = 1;
@@ -24,6 +27,9 @@ const POST: u8 = 2;
 const FAILED: u8 = 3;
 const DELETE: u8 = 4;
 const WIPE: u8 = 5;
+const DELETE_AT: u8 = 6;
+const WIPE_AT: u8 = 7;
+const STATE: u8 = 8;
 
 impl Record {
     /// Appends the record.
@@ -41,11 +47,22 @@ impl Record {
                 put_bytes(out, key.packed());
                 put_i64(out, *at);
             }
-            Self::Delete { key } => {
-                out.push(DELETE);
+            Self::Delete { key, at } => {
+                out.push(if *at > 0 { DELETE_AT } else { DELETE });
                 put_bytes(out, key.packed());
+                if *at > 0 {
+                    put_i64(out, *at);
+                }
             }
-            Self::Wipe => out.push(WIPE),
+            Self::Wipe { at: 0 } => out.push(WIPE),
+            Self::Wipe { at } => {
+                out.push(WIPE_AT);
+                put_i64(out, *at);
+            }
+            Self::State { key, group } => {
+                out.push(STATE);
+                put_group(out, key, group);
+            }
         }
     }
 
@@ -65,23 +82,30 @@ impl Record {
                 Self::Push { key, at, ttl, replace: kind == PUT, families: families.to_vec() }
             }
             FAILED => Self::Failed { key: key()?, at: take_i64(&mut from)? },
-            DELETE => Self::Delete { key: key()? },
-            WIPE => Self::Wipe,
+            DELETE => Self::Delete { key: key()?, at: 0 },
+            DELETE_AT => Self::Delete { key: key()?, at: take_i64(&mut from)? },
+            WIPE => Self::Wipe { at: 0 },
+            WIPE_AT => Self::Wipe { at: take_i64(&mut from)? },
+            STATE => {
+                let (key, group) = take_group(&mut from)?;
+                Self::State { key, group }
+            }
             _ => return Err(Corrupt),
         };
         if from.is_empty() { Ok(record) } else { Err(Corrupt) }
     }
 }
 
-/// Groups without an index: what recovery builds before a store is made of it.
+/// Groups without an index: what recovery builds before a store is made of it, and what is remembered of deletions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Groups(pub(crate) BTreeMap<Key, Group>);
+pub(crate) struct Groups(pub(crate) BTreeMap<Key, Group>, pub(crate) Graves);
 
 impl Groups {
     /// Does again what a record says.
     pub(crate) fn apply(&mut self, record: Record) {
         match record {
             Record::Push { key, at, ttl, replace, families } => {
+                self.1.set(&key, None);
                 let group = self.0.entry(key).or_insert_with(|| Group::new(at));
                 group.pushed = at;
                 group.last_failed = false;
@@ -89,17 +113,37 @@ impl Groups {
                 group.families = if replace { families.into() } else { merged(&group.families, &families) };
             }
             Record::Failed { key, at } => {
+                self.1.set(&key, None);
                 let group = self.0.entry(key).or_insert_with(|| Group::new(at));
                 group.failed = at;
                 group.last_failed = true;
             }
-            Record::Delete { key } => drop(self.0.remove(&key)),
-            Record::Wipe => self.0.clear(),
+            Record::Delete { key, at } => {
+                self.0.remove(&key);
+                self.1.set(&key, Some(at));
+            }
+            Record::Wipe { at: 0 } => self.0.clear(),
+            Record::Wipe { at } => {
+                self.0.retain(|_, group| group.changed() > at);
+                self.1.wipe(at);
+            }
+            Record::State { key, group } => {
+                self.1.set(&key, None);
+                self.0.insert(key, group);
+            }
         }
+    }
+
+    /// What a store has now.
+    pub(crate) fn of(store: &Store) -> Self {
+        Self(store.groups().clone(), store.graves().cloned().unwrap_or_default())
     }
 
     /// Puts all groups into a store.
     pub(crate) fn restore(self, store: &mut Store) {
+        if store.graves().is_some() {
+            store.keep_graves(self.1);
+        }
         for (key, group) in self.0 {
             store.restore(&key, group);
         }

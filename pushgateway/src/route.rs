@@ -18,6 +18,8 @@ pub(crate) enum Route {
     },
     /// Several groups in one request.
     Batch,
+    /// A message of a peer.
+    Replicate,
     Healthy,
     Ready,
     Page,
@@ -56,6 +58,8 @@ pub(crate) struct Routes {
     pub(crate) admin: bool,
     /// Whether several groups may come in one request.
     pub(crate) batch: bool,
+    /// Whether peers may send their groups.
+    pub(crate) replicate: bool,
 }
 
 const METHODS: [&str; 4] = ["DELETE", "GET", "POST", "PUT"];
@@ -103,6 +107,7 @@ impl Routes {
             ("GET", b"/metrics") => Ok(Route::ApiMetrics),
             ("PUT", b"/admin/wipe") if self.admin => Ok(Route::Wipe),
             ("POST", b"/groups") if self.batch => Ok(Route::Batch),
+            ("POST", b"/replicate") if self.replicate => Ok(Route::Replicate),
             _ => Err(None),
         }
     }
@@ -222,7 +227,7 @@ mod tests {
 
     fn check(prefix: &str, method: &str, path: &str, want: Resolved) {
         let telemetry = format!("{prefix}/metrics");
-        let routes = Routes { prefix: prefix.into(), telemetry, admin: true, batch: false };
+        let routes = Routes { prefix: prefix.into(), telemetry, admin: true, batch: false, replicate: false };
         assert_eq!(routes.resolve(method, path.as_bytes()), want, "{method} {path}");
     }
 

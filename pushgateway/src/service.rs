@@ -4,8 +4,11 @@ use crate::{
     flags,
     gateway::Gateway,
     http::{Service, handle},
+    intake::Intake,
     persist,
+    replicate::{Replicas, Senders},
     route::Routes,
+    tokens::Tokens,
 };
 use anyhow::Context;
 use cli::Parsed;
@@ -29,6 +32,7 @@ pub struct Environment {
 pub struct Bound {
     listeners: web::Listeners,
     service: Arc<Service>,
+    senders: Option<Senders>,
     committer: Option<persist::Committer>,
     env: Environment,
     body_max: usize,
@@ -53,6 +57,7 @@ pub async fn bind(parsed: Parsed, env: Environment) -> anyhow::Result<Bound> {
         prefix,
         admin: parsed.bool("web.enable-admin-api"),
         batch: parsed.bool("push.enable-batch"),
+        replicate: replicates(&parsed),
     };
     let file = parsed.str("web.config.file");
     let listeners = web::Listeners::bind(&web::ListenConfig {
@@ -62,20 +67,70 @@ pub async fn bind(parsed: Parsed, env: Environment) -> anyhow::Result<Bound> {
     })
     .context("cannot listen")?;
     let body_max = usize::try_from(policy.body_max).unwrap_or(usize::MAX);
-    let gateway = Arc::new(Gateway::new(env.clock.clone(), registry, policy));
+    let tokens = match parsed.str("push.tokens-file") {
+        "" => None,
+        file => Some(Tokens::open(file.as_ref(), &env.clock, &registry).context("--push.tokens-file")?),
+    };
+    let replicas = replicas(&parsed, &registry)?;
+    if replicas.is_some() && policy.sums {
+        tracing::warn!("Sums of pushes that come to several gateways at once are not joined: let one take them all");
+    }
+    let gateway = Arc::new(Gateway::new(env.clock.clone(), registry, policy, replicas));
+    let senders = senders(&parsed, &gateway, &env)?;
     let committer = persist::open(&gateway, &parsed, &env).await?;
     let flags = parsed.all().map(|(name, value)| (name.to_owned(), value)).collect();
     let service = Arc::new(Service {
         gateway,
         routes,
         tasks: env.tasks.clone(),
+        intake: Intake::new(body_max),
+        large: tokio::sync::Mutex::default(),
         shutdown: env.shutdown.clone(),
         lifecycle: parsed.bool("web.enable-lifecycle"),
         flags,
         started: env.clock.unix_ms(),
+        tokens,
         link_prefix,
     });
-    Ok(Bound { listeners, service, committer, env, body_max })
+    Ok(Bound { listeners, service, senders, committer, env, body_max })
+}
+
+fn replicates(parsed: &Parsed) -> bool {
+    parsed.bool("replication.accept") || !parsed.list("replication.peer").is_empty()
+}
+
+fn replicas(parsed: &Parsed, registry: &metrics::Registry) -> anyhow::Result<Option<Replicas>> {
+    let keys_max = parsed.int("replication.queue-groups");
+    anyhow::ensure!(keys_max > 0, "--replication.queue-groups {keys_max} must be above 0");
+    let peers = parsed.list("replication.peer");
+    for url in peers {
+        let form = url.starts_with("http://") || url.starts_with("https://");
+        anyhow::ensure!(form, "--replication.peer {url:?} is not of the form http://host:port/prefix");
+    }
+    let keys_max = usize::try_from(keys_max).unwrap_or(usize::MAX);
+    Ok(replicates(parsed).then(|| Replicas::new(peers, keys_max, registry)))
+}
+
+fn senders(parsed: &Parsed, gateway: &Arc<Gateway>, env: &Environment) -> anyhow::Result<Option<Senders>> {
+    if parsed.list("replication.peer").is_empty() {
+        return Ok(None);
+    }
+    let agent = format!("narthex-pushgateway/{}", cli::BuildInfo::current().version);
+    let options = client::Options::new(env.clock.clone(), env.tasks.clone(), agent);
+    let config = crate::push::config(parsed.str("replication.http.config.file"));
+    let client = client::Client::new(config.context("--replication.http.config.file")?, options)?;
+    let token = match parsed.str("replication.token-file") {
+        "" => None,
+        file => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("--replication.token-file {file}"))?;
+            let token = web::http::HeaderValue::from_str(text.trim());
+            let mut token =
+                token.with_context(|| format!("--replication.token-file {file} has no token of plain characters"))?;
+            token.set_sensitive(true);
+            Some(token)
+        }
+    };
+    Ok(Some(Senders { gateway: gateway.clone(), client, token }))
 }
 
 impl Bound {
@@ -89,7 +144,7 @@ impl Bound {
     /// # Errors
     /// When a socket cannot be used.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { listeners, service, committer, env, body_max } = self;
+        let Self { listeners, service, senders, committer, env, body_max } = self;
         let router = Router::new().fallback(handle).with_state(service.clone());
         let options = web::Options {
             limits: web::Limits { body_bytes: body_max, ..web::Limits::default() },
@@ -101,9 +156,15 @@ impl Bound {
         if let Some(committer) = &committer {
             committer.spawn();
         }
+        if let Some(senders) = &senders {
+            senders.spawn(&env.tasks, &env.shutdown);
+        }
         let expiring = service.gateway.clone();
         env.tasks.spawn_once("expiry of groups", expire(expiring, env.shutdown.clone()));
         let served = listeners.serve(router, options).await.context("serving ended");
+        if let Some(senders) = senders {
+            senders.finish().await;
+        }
         if let Some(committer) = committer {
             committer.finish().await;
         }

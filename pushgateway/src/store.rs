@@ -4,7 +4,7 @@
 //! Verdicts are upstream's: one type a name, no series twice, no reserved label, no suffix of a histogram or summary.
 //! What this module leaves out: locks, files and HTTP.
 
-use crate::{Key, body::Body, line, lines::Lines, own::Own, packed};
+use crate::{Key, body::Body, graves::Graves, line, lines::Lines, own::Own, packed};
 use exposition::{Family, MetricType};
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -47,6 +47,11 @@ impl Group {
     /// When the group is to be forgotten, in milliseconds since 1970.
     pub fn expires(&self) -> Option<i64> {
         (self.ttl > 0).then(|| self.pushed.max(self.created).saturating_add(self.ttl))
+    }
+
+    /// When the group changed last, in milliseconds since 1970: which of two states of it is the newer one.
+    pub(crate) fn changed(&self) -> i64 {
+        self.created.max(self.pushed).max(self.failed)
     }
 
     fn bytes(&self) -> usize {
@@ -233,9 +238,11 @@ impl Indexed {
 
 /// How to take a change back.
 #[derive(Debug)]
-pub(crate) struct Undo {
-    key: Key,
-    before: Option<Group>,
+pub(crate) enum Undo {
+    /// Of one group, with the time of its deletion as it was remembered.
+    Group { key: Key, before: Option<Group>, grave: Option<i64> },
+    /// Of what is remembered of deletions.
+    Graves(Graves),
 }
 
 /// All groups by grouping key.
@@ -247,6 +254,8 @@ pub struct Store {
     parked: BTreeMap<Key, Refusal>,
     own: Own,
     bytes: usize,
+    /// What peers must learn of deletions; `None` where there are none.
+    graves: Option<Graves>,
 }
 
 impl Store {
@@ -311,7 +320,42 @@ impl Store {
             }
         }
         self.unpark();
-        (Ok(()), Some(Undo { key: push.key.clone(), before }))
+        (Ok(()), Some(self.undo_of(&push.key, before)))
+    }
+
+    /// Remembers deletions from now on.
+    pub(crate) fn keep_graves(&mut self, graves: Graves) {
+        self.graves = Some(graves);
+    }
+
+    /// What is remembered of deletions.
+    pub(crate) fn graves(&self) -> Option<&Graves> {
+        self.graves.as_ref()
+    }
+
+    /// When a group changed last or was deleted, in milliseconds since 1970; 0 when nothing is known of it.
+    pub(crate) fn changed(&self, key: &Key) -> i64 {
+        let grave = self.graves.as_ref().map_or(0, |graves| graves.of(key));
+        self.groups.get(key).map_or(grave, |group| group.changed().max(grave))
+    }
+
+    /// Makes a group be as a peer has it. Refused when that contradicts other groups.
+    pub(crate) fn put(&mut self, key: &Key, group: Group, checked: bool) -> Result<Undo, Refusal> {
+        let before = self.groups.get(key).cloned();
+        let shown = before.as_ref().filter(|_| !self.parked.contains_key(key));
+        match self.check(&changes(key, shown, Some(&group))) {
+            Err(refusal) if checked => return Err(refusal),
+            Err(refusal) => self.park(key, group, refusal),
+            Ok(()) => self.replace(key, Some(group)),
+        }
+        self.unpark();
+        Ok(self.undo_of(key, before))
+    }
+
+    /// A group is there again, so that its deletion need not be remembered.
+    fn undo_of(&mut self, key: &Key, before: Option<Group>) -> Undo {
+        let grave = self.graves.as_mut().and_then(|graves| graves.set(key, None));
+        Undo::Group { key: key.clone(), before, grave }
     }
 
     /// Notes that a push of this group was refused.
@@ -328,21 +372,52 @@ impl Store {
             }
         }
         self.replace(key, Some(next));
-        Some(Undo { key: key.clone(), before })
+        Some(self.undo_of(key, before))
     }
 
-    /// Removes a group.
-    pub(crate) fn delete(&mut self, key: &Key) -> Option<Undo> {
-        let before = self.groups.get(key).cloned()?;
-        self.replace(key, None);
+    /// Removes a group; `at` is when, for peers.
+    pub(crate) fn delete(&mut self, key: &Key, at: i64) -> Option<Undo> {
+        let before = self.groups.get(key).cloned();
+        let grave = self.graves.as_mut().map(|graves| graves.set(key, Some(at)));
+        if before.is_none() && grave.is_none() {
+            return None;
+        }
+        if before.is_some() {
+            self.replace(key, None);
+            self.unpark();
+        }
+        Some(Undo::Group { key: key.clone(), before, grave: grave.flatten() })
+    }
+
+    /// Removes all groups that did not change after `until`. O(groups).
+    pub(crate) fn wipe(&mut self, until: i64) -> Vec<Undo> {
+        let mut undo: Vec<Undo> = self.graves.iter().map(|graves| Undo::Graves(graves.clone())).collect();
+        let keys = self.groups.iter().filter(|(_, group)| group.changed() <= until).map(|(key, _)| key.clone());
+        let keys: Vec<Key> = keys.collect();
+        for key in keys {
+            let before = self.groups.get(&key).cloned();
+            self.replace(&key, None);
+            undo.push(Undo::Group { key, before, grave: None });
+        }
         self.unpark();
-        Some(Undo { key: key.clone(), before: Some(before) })
+        if let Some(graves) = &mut self.graves {
+            graves.wipe(until);
+        }
+        undo
     }
 
     /// Takes a change back. Changes are undone last first.
     pub(crate) fn undo(&mut self, undo: Undo) {
-        self.replace(&undo.key, undo.before);
-        self.unpark();
+        match undo {
+            Undo::Graves(graves) => self.graves = Some(graves),
+            Undo::Group { key, before, grave } => {
+                self.replace(&key, before);
+                self.unpark();
+                if let Some(graves) = &mut self.graves {
+                    graves.set(&key, grave);
+                }
+            }
+        }
     }
 
     /// Puts a group as it was kept in a file; one that contradicts others is parked.

@@ -37,7 +37,7 @@ fn put_replaces_the_group_and_post_the_families() {
     assert!(text.contains("a{instance=\"\",job=\"j\"} 3\n") && text.contains("b{"), "{text}");
     put(&mut store, &j, "a 4\n", 7000).expect("taken");
     assert!(!shown(&store).contains("b{"));
-    store.delete(&j);
+    store.delete(&j, 0);
     assert_eq!((shown(&store).as_str(), store.bytes()), ("", 0));
 }
 
@@ -85,7 +85,7 @@ fn what_is_unchecked_waits_until_it_fits() {
     unchecked(&mut store, &b, "# TYPE x counter\nx 1\n");
     assert!(store.conflict().is_some() && store.groups().len() == 2);
     assert!(store.mark_failed(&b, 2000).is_some() && store.conflict().is_some());
-    store.delete(&a);
+    store.delete(&a, 0);
     assert!(store.conflict().is_none());
     assert!(shown(&store).contains("# x counter") && shown(&store).contains("job=\"b\"} 1\n"));
     unchecked(&mut store, &a, "y{__b=\"\"} 1\ny{__a=\"1\"} 1\n");
@@ -153,7 +153,7 @@ fn the_incremental_check_gives_the_verdicts_of_a_whole_one() {
         for step in 1..60 {
             let key = &keys[rng.below(keys.len())];
             if rng.chance(10) {
-                store.delete(key);
+                store.delete(key, 0);
                 model.remove(key);
                 continue;
             }
@@ -185,7 +185,7 @@ fn the_incremental_check_gives_the_verdicts_of_a_whole_one() {
             shown(&store).lines().filter(|line| line.starts_with("x_sum") || line.starts_with("y_sum")).count();
         assert!(lines >= all + 2 * store.groups().len() && summaries <= lines);
         for key in &keys {
-            store.delete(key);
+            store.delete(key, 0);
         }
         assert_eq!((shown(&store).as_str(), store.bytes()), ("", 0), "seed {seed}: all taken out again");
     }

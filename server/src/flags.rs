@@ -6,6 +6,9 @@ use promql::Features;
 /// The flag that bounds the series in memory.
 pub(crate) const SERIES_FLAG: &str = "storage.head.series-max";
 
+/// The flag that bounds the series of one job.
+pub(crate) const JOB_SERIES_FLAG: &str = "storage.head.job-series-max";
+
 /// The command line: upstream's flags for what is built, and ours.
 pub fn command() -> Command {
     Command::new("prometheus", "The Prometheus monitoring server")
@@ -20,7 +23,17 @@ pub fn command() -> Command {
             "Bytes of parts beyond which the oldest are removed, with a unit: B, KB, MB, GB, TB, PB or EB.",
         ))
         .flag(Flag::int(SERIES_FLAG, 10_000_000, "Series in memory at most; a scrape that would add more fails."))
+        .flag(Flag::int(
+            JOB_SERIES_FLAG,
+            0,
+            "Series of one job in memory beyond which it gets no new ones while three quarters of all are in use; 0 is no limit.",
+        ))
         .flag(Flag::list("enable-feature", &[], "Comma separated feature names to enable."))
+        .flag(Flag::boolean(
+            "scrape.plain-on-loopback",
+            false,
+            "Ask targets on this machine for bodies without compression, which saves inflating them.",
+        ))
         .flag(Flag::duration_prom("query.lookback-delta", "5m", "How far an instant selector looks back."))
         .flag(Flag::duration_prom("query.timeout", "2m", "Maximum time a query may take before being aborted."))
         .flag(Flag::int("query.max-concurrency", 20, "Maximum number of queries executed concurrently."))
@@ -29,12 +42,18 @@ pub fn command() -> Command {
             50_000_000,
             "Maximum number of samples a single query can load into memory.",
         ))
+        .flag(Flag::string(
+            "query.max-memory",
+            "1GB",
+            "Bytes a single query may hold, with a unit: B, KB, MB, GB, TB, PB or EB; 0 is no limit.",
+        ))
         .flag(Flag::duration_prom(
             "web.read-timeout",
             "5m",
             "Maximum duration before timing out read of the request, and closing idle connections.",
         ))
         .flag(Flag::boolean("web.enable-lifecycle", false, "Enable shutdown and reload via HTTP request."))
+        .flag(Flag::boolean("web.enable-admin-api", false, "Enable API endpoints for admin control actions."))
         .flag(Flag::boolean(
             "web.enable-remote-write-receiver",
             false,
@@ -62,12 +81,26 @@ pub(crate) fn features(parsed: &Parsed) -> Features {
             "promql-delayed-name-removal" => features.delayed_name_removal = true,
             "use-start-timestamps" => features.start_timestamps = true,
             "type-and-unit-labels" => features.type_and_unit_labels = true,
-            name if ALWAYS_ON.contains(&name) => {}
+            name if ALWAYS_ON.contains(&name) || OF_SCRAPING.contains(&name) => {}
             name => tracing::warn!(option = name, "Unknown or unbuilt option for --enable-feature"),
         }
     }
     features
 }
+
+/// What `--enable-feature` and the flags of scraping switch on.
+pub(crate) fn scrape_features(parsed: &Parsed) -> scrape::Features {
+    let names: Vec<&str> = parsed.list("enable-feature").iter().flat_map(|list| list.split(',')).collect();
+    scrape::Features {
+        type_and_unit_labels: names.contains(&"type-and-unit-labels"),
+        exemplars: names.contains(&"exemplar-storage"),
+        start_zero_samples: names.contains(&"created-timestamp-zero-ingestion"),
+        plain_on_loopback: parsed.bool("scrape.plain-on-loopback"),
+    }
+}
+
+/// Features that [`scrape_features`] knows.
+const OF_SCRAPING: &[&str] = &["exemplar-storage", "created-timestamp-zero-ingestion"];
 
 /// Features of upstream that are always on here, or that name something of its runtime.
 const ALWAYS_ON: &[&str] =

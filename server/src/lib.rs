@@ -7,6 +7,7 @@ mod backend;
 mod config;
 mod exchange;
 mod flags;
+mod numbers;
 mod reload;
 mod store;
 
@@ -40,14 +41,14 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let path = parsed.str("config.file").to_owned();
     let load = {
         let (path, embedded) = (path.clone(), embedded.map(str::to_owned));
-        let type_and_unit_labels = features.type_and_unit_labels;
+        let scraping = flags::scrape_features(&parsed);
         move || {
             let loaded = match &embedded {
                 Some(text) => Config::parse(text, Path::new("built-in configuration")),
                 None => Config::read(Path::new(&path)),
             };
             loaded.map(|mut config| {
-                config.scrape.iter_mut().for_each(|job| job.type_and_unit_labels = type_and_unit_labels);
+                config.switch(scraping);
                 config
             })
         }
@@ -67,13 +68,13 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let registry = metrics::Registry::new();
     metrics::process_collector(&registry, &env.clock);
     metrics::build_info(&registry, "prometheus");
-    let store = Arc::new(store::open(&parsed, disk)?);
-    store::register(&registry, &store);
+    let store = Arc::new(store::open(&parsed, disk, &config)?);
+    numbers::register(&registry, &store);
     store::keep(&env, &registry, &store);
 
     let listeners = web::Listeners::bind(&web_config(&parsed))?;
     let storage: Arc<dyn storage::Storage> = store.clone();
-    let counters = scrape::Counters::new(&registry);
+    let counters = scrape::Counters::new(&registry, &env.clock);
     let seed = seed(&config);
     let scraper = scrape::Scraper::new(
         storage,
@@ -84,20 +85,36 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         seed,
         env.proxies.clone(),
     );
+    let scraper = Arc::new(scraper);
+    let found = scraper.clone();
+    let discovery = discovery::Manager::new(
+        "scrape",
+        discovery::Environment {
+            clock: env.clock.clone(),
+            tasks: env.tasks.clone(),
+            shutdown: env.shutdown.clone(),
+            proxies: env.proxies.clone(),
+        },
+        &registry,
+        Box::new(move |job, groups| found.update(job, groups)),
+    );
     scraper.apply(config.scrape);
+    discovery.apply(&config.discovery);
     let running = Arc::new(Running {
         scraper,
+        discovery,
         text: Mutex::new(config.text),
         external_labels: Mutex::new(config.external_labels),
-        last: Mutex::new(api::Reloaded { worked: true, at_ms: env.clock.unix_ms() }),
+        last: Mutex::new(api::Reloaded { worked: true, tried_ms: env.clock.unix_ms(), at_ms: env.clock.unix_ms() }),
     });
     reload::register(&registry, &running);
     let reload: Reload = {
         let running = running.clone();
         let gauges = ReloadGauges::new(&registry, &env.clock);
-        Arc::new(move || reload::reload(&load, &running, &gauges))
+        let (store, exemplars) = (store.clone(), flags::scrape_features(&parsed).exemplars);
+        Arc::new(move || reload::reload(&load, &running, &gauges, &|config| store::apply(&store, config, exemplars)))
     };
-    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone());
+    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone())?;
     reload::watch_hangups(&env, reload)?;
     let ready = backend.ready.clone();
     ready.set(true);

@@ -4,8 +4,10 @@
 
 mod disk;
 mod exporter;
+mod growth;
 mod ingest;
 mod push;
+mod query;
 mod replay;
 mod targets;
 
@@ -23,11 +25,16 @@ type Bench = fn(&Path, &Path) -> Result<()>;
 /// One file and one line a benchmark.
 const BENCHES: &[(&str, Bench)] = &[
     ("exporter", exporter::run),
+    ("growth", growth::run),
     ("ingest", ingest::run),
     ("push", push::run),
+    ("query", query::run),
     ("replay", replay::run),
     ("disk", disk::run),
 ];
+
+/// Benchmarks of a program that they build themselves.
+const ALONE: &[&str] = &["exporter", "growth", "push"];
 
 /// Runs the named benchmarks, or all. An argument that begins with a digit is a size, which a benchmark that has one
 /// looks up for itself.
@@ -37,8 +44,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| BENCHES.iter().all(|(have, _)| have != name)) {
         bail!("no benchmark {unknown}; there are {}", BENCHES.map_names());
     }
-    let ours = processes::ours()?;
-    for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|have| have == name)) {
+    let chosen: Vec<_> =
+        BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|have| have == name)).collect();
+    let whole = chosen.iter().any(|(name, _)| !ALONE.contains(name));
+    let ours = if whole { processes::ours()? } else { std::path::PathBuf::new() };
+    for (name, bench) in chosen {
         println!("== {name}");
         bench(&ours, &bin)?;
     }
@@ -56,10 +66,10 @@ impl Names for [(&str, Bench)] {
 }
 
 /// A kept connection.
-struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
-    fn open(port: u16) -> Result<Self> {
+    pub(crate) fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;
@@ -67,7 +77,7 @@ impl Connection {
     }
 
     /// One request; returns the bytes of the answer's body.
-    fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<usize> {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<usize> {
         let length = body.len();
         write!(
             self.0.get_mut(),

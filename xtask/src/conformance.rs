@@ -13,6 +13,12 @@ struct Suite {
 
 const SUITES: &[Suite] = &[
     Suite {
+        name: "config",
+        package: "server",
+        folder: "config",
+        origin: "prometheus/prometheus d15adb9 config/testdata",
+    },
+    Suite {
         name: "exporter",
         package: "exporter",
         folder: "exporter",

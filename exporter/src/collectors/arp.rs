@@ -3,9 +3,10 @@
 use super::{Collector, Filter, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host};
-use crate::netlink::{GET_NEIGHBOUR, Netlink, link_names, u16_at, u32_at};
+use crate::netlink::{GET_NEIGHBOUR, Netlink, u16_at, u32_at};
 use cli::Flag;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector = Collector { name: "arp", enabled: true, flags, deprecated: &[], build };
 
@@ -30,16 +31,17 @@ fn flags() -> Vec<Flag> {
 struct Arp {
     filter: Filter,
     own: bool,
+    socket: Mutex<Option<Netlink>>,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
     let filter = Filter { include: settings.pattern(INCLUDE)?, exclude: settings.pattern(EXCLUDE)? };
-    Ok(Box::new(Arp { filter, own: settings.parsed.bool(NETLINK) }))
+    Ok(Box::new(Arp { filter, own: settings.parsed.bool(NETLINK), socket: Mutex::default() }))
 }
 
 impl Gather for Arp {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
-        let entries = if self.own { asked()? } else { listed(&host.read_proc(PATH)?)? };
+        let entries = if self.own { self.asked(host)? } else { listed(&host.read_proc(PATH)?)? };
         for (device, count) in entries.iter().filter(|(device, _)| !self.filter.ignores(device)) {
             out.sample(Kind::Gauge, "node_arp_entries", "Neighbours by device.", &[("device", device)], *count as f64);
         }
@@ -56,20 +58,26 @@ fn listed(text: &str) -> Result<BTreeMap<String, u64>, Failure> {
     Ok(entries)
 }
 
-fn asked() -> Result<BTreeMap<String, u64>, Failure> {
-    let mut netlink = Netlink::route()?;
-    let mut request = [0; HEAD];
-    request[0] = INET;
-    let answer = netlink.dump(GET_NEIGHBOUR, &request)?;
-    let mut by_index: BTreeMap<u32, u64> = BTreeMap::new();
-    for index in answer.iter().filter_map(neighbour) {
-        *by_index.entry(index).or_default() += 1;
+impl Arp {
+    fn asked(&self, host: &Host) -> Result<BTreeMap<String, u64>, Failure> {
+        let mut request = [0; HEAD];
+        request[0] = INET;
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // A socket that failed is not asked again.
+        let mut netlink = socket.take().map_or_else(Netlink::route, Ok)?;
+        let answer = netlink.dump(GET_NEIGHBOUR, &request)?;
+        *socket = Some(netlink);
+        let mut by_index: BTreeMap<u32, u64> = BTreeMap::new();
+        for index in answer.iter().filter_map(neighbour) {
+            *by_index.entry(index).or_default() += 1;
+        }
+        if by_index.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let links = host.links().read(host.round())?;
+        let name = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.name.clone());
+        Ok(by_index.iter().filter_map(|(index, count)| Some((name(*index)?, *count))).collect())
     }
-    if by_index.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let names = link_names(&mut netlink)?;
-    Ok(by_index.iter().filter_map(|(index, count)| Some((names.get(index)?.clone(), *count))).collect())
 }
 
 /// The device of an entry that counts.
@@ -102,6 +110,6 @@ mod tests {
         assert_eq!(super::neighbour(&entry(2, 2)), Some(7));
         assert_eq!(super::neighbour(&entry(2, 0x40)), None);
         assert_eq!(super::neighbour(&entry(10, 2)), None);
-        assert!(super::asked().is_ok());
+        assert!(Tree::new().start(&[]).expect("start").failure("arp").is_none());
     }
 }

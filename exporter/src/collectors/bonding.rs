@@ -10,7 +10,7 @@ pub(super) const COLLECTOR: Collector =
 const FOLDER: &str = "class/net";
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    let masters = host.sys_table(&format!("{FOLDER}/bonding_masters")).map_err(Failure::absent_is_no_data)?;
+    let masters = host.sys_driver_table("class/net/bonding_masters").map_err(Failure::absent_is_no_data)?;
     for master in masters.split_whitespace() {
         let slaves = host.sys_table(&format!("{FOLDER}/{master}/bonding/slaves"))?;
         let (mut configured, mut active) = (0u32, 0u32);

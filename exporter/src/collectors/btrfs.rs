@@ -25,11 +25,11 @@ const COMMITS: &[(&str, Kind, &str, f64, &str)] = &[
 ];
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    let names = match host.sys_folders(FOLDER) {
+    let names = match host.sys_list(FOLDER) {
         Err(failure) if failure.is_absent() => return Ok(()),
         other => other?,
     };
-    for uuid in names.iter().filter(|name| name.contains('-')) {
+    for uuid in names.iter().filter(|name| name.contains('-') && host.sys(&format!("{FOLDER}/{name}")).is_dir()) {
         let folder = format!("{FOLDER}/{uuid}");
         let label = host.sys_value(&format!("{folder}/label")).unwrap_or_default();
         let labels = [("label", label.as_str()), ("uuid", uuid.as_str())];

@@ -2,7 +2,7 @@
 //! `/proc/net/stat/nf_conntrack`, summed over processors.
 
 use super::{Collector, no_flags};
-use crate::families::Families;
+use crate::families::{Families, Kind};
 use crate::host::{Failure, Host};
 
 pub(super) const COLLECTOR: Collector = Collector {
@@ -14,6 +14,8 @@ pub(super) const COLLECTOR: Collector = Collector {
 };
 
 const PATH: &str = "net/stat/nf_conntrack";
+const COUNT: &str = "sys/net/netfilter/nf_conntrack_count";
+const LIMIT: &str = "sys/net/netfilter/nf_conntrack_max";
 
 /// Columns by the names in the file's first line.
 const COLUMNS: &[(&str, &str)] = &[
@@ -28,9 +30,9 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    let file = |name: &str| host.proc_number(&format!("sys/net/netfilter/{name}")).map_err(Failure::absent_is_no_data);
-    out.gauge("node_nf_conntrack_entries", "Connections being tracked.", file("nf_conntrack_count")?);
-    out.gauge("node_nf_conntrack_entries_limit", "Connections that can be tracked.", file("nf_conntrack_max")?);
+    let file = |path: &str| host.proc_number(path).map_err(Failure::absent_is_no_data);
+    out.gauge("node_nf_conntrack_entries", "Connections being tracked.", file(COUNT)?);
+    out.gauge("node_nf_conntrack_entries_limit", "Connections that can be tracked.", file(LIMIT)?);
     let text = host.read_proc(PATH).map_err(Failure::absent_is_no_data)?;
     let mut lines = text.lines();
     let names: Vec<&str> = lines.next().unwrap_or("").split_whitespace().collect();
@@ -43,7 +45,8 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     }
     for (column, help) in COLUMNS {
         let sum = names.iter().position(|name| name == column).map_or(0, |position| sums[position]);
-        out.gauge(&format!("node_nf_conntrack_stat_{column}"), help, sum as f64);
+        let (name, help) = (format_args!("node_nf_conntrack_stat_{column}"), format_args!("{help}"));
+        out.put(Kind::Gauge, name, help, &[], sum as f64);
     }
     Ok(())
 }

@@ -2,17 +2,18 @@
 //! asked. Ticks are hundredths of a second on every architecture that Linux shows to programs.
 
 use super::{Collector, Gather, Settings, StartError};
+use crate::buffers::Short;
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host, number};
+use crate::host::{Failure, Host, number, to_number};
+use crate::processors::{FOLDER, Processors};
 use cli::Flag;
 use re2::Regex;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector = Collector { name: "cpu", enabled: true, flags, deprecated: &[], build };
 
 const PATH: &str = "stat";
-const FOLDER: &str = "devices/system/cpu";
 const TICKS_A_SECOND: f64 = 100.0;
 /// Idle time that falls by this much means that the processor was taken out and put back.
 const IDLE_FELL_SECONDS: f64 = 3.0;
@@ -42,12 +43,14 @@ struct Cpu {
     shown_bugs: Option<Regex>,
     isolated: Vec<u32>,
     last: Mutex<Last>,
+    processors: Mutex<Processors>,
 }
 
 /// The last readings, for counters that never go back.
 #[derive(Default)]
 struct Last {
-    by_cpu: BTreeMap<u32, [f64; TIMES]>,
+    /// And whether the processor was there the last time.
+    by_cpu: BTreeMap<u32, ([f64; TIMES], bool)>,
     /// Over all processors there ever were: what one that was taken out has done stays done.
     sum: [f64; TIMES],
 }
@@ -66,6 +69,7 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
         shown_bugs,
         isolated: cpu_list(&isolated),
         last: Mutex::default(),
+        processors: Mutex::default(),
     }))
 }
 
@@ -80,10 +84,12 @@ impl Gather for Cpu {
             out.gauge("node_cpu_isolated", help, self.isolated.len() as f64);
         }
         for cpu in self.isolated.iter().filter(|_| !self.aggregate) {
-            let cpu = cpu.to_string();
-            out.sample(Kind::Gauge, "node_cpu_isolated", help, &[("cpu", &cpu)], 1.0);
+            out.sample(Kind::Gauge, "node_cpu_isolated", help, &[("cpu", &Short::of(cpu))], 1.0);
         }
-        folders(host, self.aggregate, out);
+        let used = self.last.lock().unwrap_or_else(PoisonError::into_inner).by_cpu.len();
+        let mut processors = self.processors.lock().unwrap_or_else(PoisonError::into_inner);
+        processors.refresh(host, used);
+        folders(&processors, host, self.aggregate, out);
         Ok(())
     }
 }
@@ -91,28 +97,29 @@ impl Gather for Cpu {
 impl Cpu {
     fn times(&self, text: &str, out: &mut Families) -> Result<(), Failure> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen = HashSet::new();
+        for (_, seen) in last.by_cpu.values_mut() {
+            *seen = false;
+        }
         for line in text.lines() {
             let Some((key, rest)) = line.split_once(' ') else { continue };
             let Some(cpu) = key.strip_prefix("cpu").and_then(|digits| digits.parse::<u32>().ok()) else { continue };
             let mut now = [0.0; TIMES];
-            for (slot, field) in now.iter_mut().zip(rest.split_whitespace()) {
+            for (slot, field) in now.iter_mut().zip(rest.split_ascii_whitespace()) {
                 *slot = number(PATH, field)? / TICKS_A_SECOND;
             }
-            seen.insert(cpu);
-            let before = last.by_cpu.get(&cpu).copied();
+            let before = last.by_cpu.get(&cpu).map(|(times, _)| *times);
             let kept = guard(before.as_ref(), now);
-            last.by_cpu.insert(cpu, kept);
+            last.by_cpu.insert(cpu, (kept, true));
             for (mode, sum) in last.sum.iter_mut().enumerate() {
                 // A processor that came back has counted from nothing again.
                 let counted = before.map_or(0.0, |before| before[mode]);
                 *sum += if kept[mode] >= counted { kept[mode] - counted } else { kept[mode] };
             }
             if !self.aggregate {
-                self.show(&kept, Some(&cpu.to_string()), out);
+                self.show(&kept, Some(&Short::of(cpu)), out);
             }
         }
-        last.by_cpu.retain(|cpu, _| self.aggregate || seen.contains(cpu));
+        last.by_cpu.retain(|_, (_, seen)| self.aggregate || *seen);
         if self.aggregate {
             self.show(&last.sum, None, out);
         }
@@ -189,27 +196,15 @@ fn guard(last: Option<&[f64; TIMES]>, now: [f64; TIMES]) -> [f64; TIMES] {
 }
 
 /// Throttling counters, once a core and once a package, and which processors are online.
-fn folders(host: &Host, aggregate: bool, out: &mut Families) {
-    let Ok(names) = host.sys_list(FOLDER) else { return };
-    let cpus: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("cpu")).collect();
-    let cpus: Vec<&str> =
-        cpus.into_iter().filter(|cpu| !cpu.is_empty() && cpu.bytes().all(|byte| byte.is_ascii_digit())).collect();
-    let (mut cores, mut packages) = (HashSet::new(), HashSet::new());
+fn folders(processors: &Processors, host: &Host, aggregate: bool, out: &mut Families) {
+    let read = |path: &Option<String>| host.device_short(path.as_ref()?).ok().and_then(|text| to_number(&text).ok());
     let (mut core_sum, mut package_sum) = (None, None);
-    for cpu in &cpus {
-        let value = |path: &str| host.sys_value(&format!("{FOLDER}/cpu{cpu}/{path}"));
-        let count = |path: &str| host.sys_number(&format!("{FOLDER}/cpu{cpu}/thermal_throttle/{path}"));
-        let Ok(package) = value("topology/physical_package_id") else { continue };
-        let Ok(core) = value("topology/core_id") else { continue };
-        let labels = [("package", package.as_str()), ("core", core.as_str())];
-        if cores.insert((package.clone(), core.clone()))
-            && let Ok(throttles) = count("core_throttle_count")
-        {
+    for processor in processors.list() {
+        let labels = [("package", processor.package.as_str()), ("core", processor.core.as_str())];
+        if let Some(throttles) = read(&processor.core_throttles) {
             throttled(CORE, &labels, throttles, aggregate.then_some(&mut core_sum), out);
         }
-        if packages.insert(package.clone())
-            && let Ok(throttles) = count("package_throttle_count")
-        {
+        if let Some(throttles) = read(&processor.package_throttles) {
             throttled(PACKAGE, &labels[..1], throttles, aggregate.then_some(&mut package_sum), out);
         }
     }
@@ -218,16 +213,17 @@ fn folders(host: &Host, aggregate: bool, out: &mut Families) {
             out.counter(name, help, sum);
         }
     }
-    let online = |cpu: &str| host.sys_number(&format!("{FOLDER}/cpu{cpu}/online"));
-    if cpus.first().is_some_and(|cpu| online(cpu).is_ok()) {
-        let values = cpus.iter().map(|cpu| online(cpu).unwrap_or(0.0));
-        let (name, help) = ("node_cpu_online", "1 when a processor is online.");
-        if aggregate {
-            return out.gauge(name, help, values.sum());
+    let (name, help) = ("node_cpu_online", "1 when a processor is online.");
+    let online = processors.list().iter().filter(|processor| processor.online.is_some());
+    if aggregate {
+        if online.clone().next().is_some() {
+            out.gauge(name, help, online.map(|processor| read(&processor.online).unwrap_or(0.0)).sum());
         }
-        for (cpu, value) in cpus.iter().zip(values) {
-            out.sample(Kind::Gauge, name, help, &[("cpu", cpu)], value);
-        }
+        return;
+    }
+    for processor in online {
+        let (value, labels) = (read(&processor.online).unwrap_or(0.0), [("cpu", processor.cpu.as_str())]);
+        out.sample(Kind::Gauge, name, help, &labels, value);
     }
 }
 

@@ -2,8 +2,11 @@
 
 use super::{Collector, Filter, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host, number};
+use crate::host::{Failure, Host, Stamp, number, stamp, udev_properties};
 use cli::Flag;
+use hashbrown::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector = Collector {
     name: "diskstats",
@@ -51,16 +54,34 @@ fn flags() -> Vec<Flag> {
 
 struct Diskstats {
     filter: Filter,
+    disks: Mutex<HashMap<String, Disk>>,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
-    Ok(Box::new(Diskstats { filter: settings.filter(INCLUDE, EXCLUDE)? }))
+    Ok(Box::new(Diskstats { filter: settings.filter(INCLUDE, EXCLUDE)?, disks: Mutex::default() }))
+}
+
+/// What does not change from scrape to scrape.
+struct Disk {
+    major: String,
+    minor: String,
+    /// What udev knows, and which state of its file that is.
+    udev: Option<PathBuf>,
+    stamp: Option<Stamp>,
+    properties: Vec<(String, String)>,
+    /// Path below sysfs.
+    rotational: String,
+    seen: bool,
 }
 
 impl Gather for Diskstats {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
+        let mut disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
+        for disk in disks.values_mut() {
+            disk.seen = false;
+        }
         for line in host.read_proc(PATH)?.lines() {
-            let mut fields = line.split_whitespace().peekable();
+            let mut fields = line.split_ascii_whitespace().peekable();
             let (Some(major), Some(minor), Some(device)) = (fields.next(), fields.next(), fields.next()) else {
                 return Err(Failure::form(PATH, "a line of fewer than three fields"));
             };
@@ -70,27 +91,57 @@ impl Gather for Diskstats {
             if self.filter.ignores(device) {
                 continue;
             }
-            identity(host, major, minor, device, out);
+            let disk = disks.entry_ref(device).or_insert_with(|| Disk::new(host, major, minor, device));
+            disk.refresh(host, major, minor, device);
+            identity(host, disk, device, out);
             for ((kind, name, factor, help), field) in FIELDS.iter().zip(fields) {
                 let value = number(PATH, field)? * factor;
-                out.sample(*kind, &format!("node_disk_{name}"), help, &[("device", device)], value);
+                let (name, help) = (format_args!("node_disk_{name}"), format_args!("{help}"));
+                out.put(*kind, name, help, &[("device", device)], value);
             }
         }
+        disks.retain(|_, disk| disk.seen);
         Ok(())
     }
 }
 
-fn identity(host: &Host, major: &str, minor: &str, device: &str, out: &mut Families) {
-    let properties = host.udev(&format!("b{major}:{minor}"));
-    let known = |key: &str| properties.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+impl Disk {
+    fn new(host: &Host, major: &str, minor: &str, device: &str) -> Disk {
+        Disk {
+            major: major.to_owned(),
+            minor: minor.to_owned(),
+            udev: host.udev_path(&format!("b{major}:{minor}")),
+            stamp: None,
+            properties: Vec::new(),
+            rotational: format!("block/{device}/queue/rotational"),
+            seen: true,
+        }
+    }
+
+    /// Reads udev's file again when it is another one than before.
+    fn refresh(&mut self, host: &Host, major: &str, minor: &str, device: &str) {
+        if self.major != major || self.minor != minor {
+            *self = Disk::new(host, major, minor, device);
+        }
+        self.seen = true;
+        let Some(path) = &self.udev else { return };
+        let stamp = stamp(path);
+        if stamp.is_none() || stamp != self.stamp {
+            (self.stamp, self.properties) = (stamp, udev_properties(path));
+        }
+    }
+}
+
+fn identity(host: &Host, disk: &Disk, device: &str, out: &mut Families) {
+    let known = |key: &str| disk.properties.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     let property = |key: &str| known(key).unwrap_or("");
     let serial = ["SCSI_IDENT_SERIAL", "ID_SERIAL_SHORT", "ID_SERIAL"].iter().map(|key| property(key));
     let serial = serial.clone().find(|value| !value.is_empty()).unwrap_or("");
-    let rotational = host.sys_value(&format!("block/{device}/queue/rotational")).is_ok_and(|value| value == "1");
+    let rotational = host.device_short(&disk.rotational).is_ok_and(|value| &*value == "1");
     let labels = [
         ("device", device),
-        ("major", major),
-        ("minor", minor),
+        ("major", disk.major.as_str()),
+        ("minor", disk.minor.as_str()),
         ("path", property("ID_PATH")),
         ("wwn", property("ID_WWN")),
         ("model", property("ID_MODEL")),
@@ -136,6 +187,7 @@ fn identity(host: &Host, major: &str, minor: &str, device: &str, out: &mut Famil
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::testing::Tree;
 
     const TEXT: &str = "   8 0 sda 25354637 34367663 1003346126 18492372 28444756 11134226 505697032 63877960 0 9653880 \
@@ -155,6 +207,24 @@ mod tests {
         let tree = Tree::new().file("proc/diskstats", TEXT);
         let samples = tree.samples("diskstats", &["--collector.diskstats.device-include=^sda1$"]);
         assert!(samples.contains("device=\"sda1\"") && !samples.contains("nvme0n1"), "{samples}");
+    }
+
+    #[test]
+    fn what_udev_says_later_is_shown() {
+        let tree = Tree::new().file("proc/diskstats", "8 0 sda 1\n").file("udev/b8:0", "E:ID_MODEL=First\n");
+        let collection = tree.start(&[]).expect("start");
+        let model = |name: &str| {
+            let mut out = Families::new();
+            collection.gather(&collection.select(&["diskstats".to_owned()], &[]).expect("one"), &mut out);
+            String::from_utf8_lossy(&out.finish().0).contains(&format!("model=\"{name}\""))
+        };
+        assert!(model("First") && model("First"));
+        // Another inode, as when udev replaces the file.
+        let tree = tree.file("udev/fresh", "E:ID_MODEL=Second\n");
+        std::fs::rename(tree.path("udev/fresh"), tree.path("udev/b8:0")).expect("renamed");
+        assert!(model("Second"));
+        let _tree = tree.file("proc/diskstats", "8 16 sda 1\n");
+        assert!(model(""), "another device of the same name");
     }
 
     #[test]

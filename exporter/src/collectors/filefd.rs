@@ -11,8 +11,11 @@ const PATH: &str = "sys/fs/file-nr";
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     let text = host.read_proc(PATH)?;
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    let [allocated, _, maximum] = fields[..] else { return Err(Failure::form(PATH, "not three fields")) };
+    let mut fields = text.split_whitespace();
+    let (Some(allocated), Some(_), Some(maximum), None) = (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return Err(Failure::form(PATH, "not three fields"));
+    };
     out.gauge("node_filefd_allocated", "File handles in use.", number(PATH, allocated)?);
     out.gauge("node_filefd_maximum", "File handles there can be.", number(PATH, maximum)?);
     Ok(())

@@ -1,16 +1,19 @@
 //! Mounted file systems: `/proc/1/mountinfo` and `statfs(2)`.
 //!
-//! A call on a dead network mount can hang for ever. The calls run on a helper thread; when nothing moves another helper
-//! goes on with the next mount. A mount that does not answer in time is left behind with its helper and reported as
+//! A call on a dead network mount can hang for ever. Mounts that answer at once are asked directly, see
+//! [`Mount::prompt`]; the calls for others run on a helper thread, and when nothing moves another helper goes on with
+//! the next mount. A mount that does not answer in time is left behind with its helper and reported as
 //! `mountpoint timeout` without being asked again until the old call returns. So a dead mount costs one thread, and a
 //! scrape waits for all dead mounts together, not for one after the other.
 
 use super::{Collector, Filter, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host, Stuck};
+use crate::mounts::{Mount, Mounts};
 use cli::Flag;
+use nix::sys::statvfs::FsFlags;
 use runtime::{Clock, Monotonic};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,7 +39,6 @@ const MOUNTS_EXCLUDED: &str =
     "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
 const TYPES_EXCLUDED: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs\
 |iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
-const MOUNTS_MAX: usize = 65_536;
 
 fn flags() -> Vec<Flag> {
     vec![
@@ -55,6 +57,7 @@ struct Filesystem {
     mounts: Filter,
     types: Filter,
     timeout: Duration,
+    table: Mutex<Mounts>,
     dead: Dead,
     waiting: Waiting,
 }
@@ -64,61 +67,49 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
         mounts: settings.filter(MOUNTS_INCLUDE, MOUNTS_EXCLUDE)?,
         types: settings.filter(TYPES_INCLUDE, TYPES_EXCLUDE)?,
         timeout: settings.parsed.duration(TIMEOUT),
+        table: Mutex::default(),
         dead: Dead::default(),
         waiting: Waiting::default(),
     }))
 }
 
-/// One line of mountinfo.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Mount {
-    device: String,
-    point: String,
-    kind: String,
-    major: String,
-    minor: String,
+/// What `statfs` said.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    /// Size, free, avail, files, files free.
+    values: [f64; 5],
     read_only: bool,
 }
 
-/// What `statfs` said: size, free, avail, files, files free.
-type Figures = Result<[f64; 5], String>;
+type Figures = Result<Said, String>;
 
 type Stat = fn(&std::path::Path) -> Figures;
 
 impl Gather for Filesystem {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
-        let text = match host.read_proc("1/mountinfo") {
-            Err(failure) if failure.is_absent() => host.read_proc("self/mountinfo")?,
-            other => other?,
-        };
-        let mut seen = HashSet::new();
-        let mut mounts: Vec<Mount> = Vec::new();
-        for line in text.lines().take(MOUNTS_MAX) {
-            let mount = parse(host, line).ok_or_else(|| Failure::form("mountinfo", format!("line {line:?}")))?;
-            if self.mounts.ignores(&mount.point) || self.types.ignores(&mount.kind) {
-                continue;
-            }
-            if seen.insert((mount.device.clone(), mount.point.clone(), mount.kind.clone())) {
-                mounts.push(mount);
-            }
+        let mut table = locked(&self.table);
+        table.refresh(host, |mount| self.mounts.ignores(&mount.point) || self.types.ignores(&mount.kind))?;
+        let mounts = table.mounts();
+        let question =
+            |mount: &Mount| Question { point: mount.point.clone(), kind: mount.kind.clone(), path: mount.path.clone() };
+        let work: Vec<Question> = mounts.iter().filter(|mount| !mount.prompt).map(question).collect();
+        let mut asked = Vec::new();
+        if !work.is_empty() {
+            let round = Round {
+                work,
+                stat: statfs,
+                state: Mutex::default(),
+                changed: Condvar::new(),
+                dead: self.dead.clone(),
+                waiting: self.waiting.clone(),
+                stuck: host.stuck().clone(),
+            };
+            asked = ask(round, host.clock(), self.timeout);
         }
-        let question = |mount: &Mount| Question {
-            point: mount.point.clone(),
-            kind: mount.kind.clone(),
-            path: host.root(&mount.point),
-        };
-        let round = Round {
-            work: mounts.iter().map(question).collect(),
-            stat: statfs,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            dead: self.dead.clone(),
-            waiting: self.waiting.clone(),
-            stuck: host.stuck().clone(),
-        };
-        let figures = ask(round, host.clock(), self.timeout);
-        for (mount, figures) in mounts.iter().zip(figures) {
-            show(mount, &figures, out);
+        let mut asked = asked.into_iter();
+        for mount in mounts {
+            let figures = if mount.prompt { Some(statfs(&mount.path)) } else { asked.next() };
+            show(mount, &figures.unwrap_or_else(late), table.is_kept(), out);
         }
         Ok(())
     }
@@ -301,13 +292,14 @@ fn help(round: &Round, clock: &Clock) -> bool {
 fn statfs(path: &std::path::Path) -> Figures {
     let answer = nix::sys::statfs::statfs(path).map_err(|errno| errno.desc().to_lowercase())?;
     let block = answer.block_size() as f64;
-    Ok([
+    let values = [
         answer.blocks() as f64 * block,
         answer.blocks_free() as f64 * block,
         answer.blocks_available() as f64 * block,
         answer.files() as f64,
         answer.files_free() as f64,
-    ])
+    ];
+    Ok(Said { values, read_only: answer.flags().contains(FsFlags::ST_RDONLY) })
 }
 
 const FIGURES: [(&str, &str); 5] = [
@@ -318,7 +310,8 @@ const FIGURES: [(&str, &str); 5] = [
     ("node_filesystem_files_free", "Free file nodes of a file system."),
 ];
 
-fn show(mount: &Mount, figures: &Figures, out: &mut Families) {
+/// `kept` says that the list of mounts may be some time old: a file system that turns itself read-only raises no event.
+fn show(mount: &Mount, figures: &Figures, kept: bool, out: &mut Families) {
     let error = figures.as_ref().err().map_or("", String::as_str);
     let labels = [
         ("device", mount.device.as_str()),
@@ -329,10 +322,11 @@ fn show(mount: &Mount, figures: &Figures, out: &mut Families) {
     let mut set = |name: &str, help: &str, value: f64| out.sample(Kind::Gauge, name, help, &labels, value);
     let failed = f64::from(u8::from(figures.is_err()));
     set("node_filesystem_device_error", "1 when a file system could not be asked.", failed);
-    set("node_filesystem_readonly", "1 when a file system is read-only.", f64::from(u8::from(mount.read_only)));
-    let Ok(values) = figures else { return };
-    for ((name, help), value) in FIGURES.iter().zip(values) {
-        set(name, help, *value);
+    let read_only = mount.read_only || (kept && figures.as_ref().is_ok_and(|said| said.read_only));
+    set("node_filesystem_readonly", "1 when a file system is read-only.", f64::from(u8::from(read_only)));
+    let Ok(said) = figures else { return };
+    for ((name, help), value) in FIGURES.iter().zip(said.values) {
+        set(name, help, value);
     }
     set("node_filesystem_purgeable_bytes", "Space the system could free; always 0 on Linux.", 0.0);
     let labels = [
@@ -342,26 +336,6 @@ fn show(mount: &Mount, figures: &Figures, out: &mut Families) {
         ("mountpoint", mount.point.as_str()),
     ];
     out.sample(Kind::Gauge, "node_filesystem_mount_info", "Device numbers of a mount.", &labels, 1.0);
-}
-
-fn parse(host: &Host, line: &str) -> Option<Mount> {
-    let (front, back) = line.split_once(" - ")?;
-    let front: Vec<&str> = front.split(' ').collect();
-    let mut back = back.split(' ');
-    let (kind, device) = (back.next()?, back.next()?);
-    let super_options = back.next().unwrap_or("");
-    let (major, minor) = front.get(2)?.split_once(':')?;
-    let point = front.get(4)?.replace("\\040", " ").replace("\\011", "\t");
-    let has = |options: &str, wanted: &str| options.split(',').any(|option| option == wanted);
-    let read_only = has(front.get(5)?, "ro") || has(super_options, "ro") || has(super_options, "emergency_ro");
-    Some(Mount {
-        device: device.to_owned(),
-        point: host.strip_root(&point).to_owned(),
-        kind: kind.to_owned(),
-        major: major.to_owned(),
-        minor: minor.to_owned(),
-        read_only,
-    })
 }
 
 #[cfg(test)]
@@ -416,7 +390,7 @@ mod tests {
                 std::thread::park();
             }
         }
-        Ok([1.0; 5])
+        Ok(Said { values: [1.0; 5], read_only: false })
     }
 
     fn round(points: &[&str], dead: &Dead, stuck: &Arc<Stuck>) -> Round {

@@ -1,7 +1,7 @@
 //! Memory figures of `/proc/meminfo`. Only the fields in the list are shown, as upstream does.
 
 use super::{Collector, no_flags};
-use crate::families::Families;
+use crate::families::{Families, Kind};
 use crate::host::{Failure, Host, number};
 
 pub(super) const COLLECTOR: Collector =
@@ -78,8 +78,11 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
             Some(other) => return Err(Failure::form(PATH, format!("{field} has the unit {other:?}"))),
             None => (value, ""),
         };
-        let plain = field.replace('(', "_").replace(')', "");
-        out.gauge(&format!("node_memory_{plain}{unit}"), &format!("The field {field} of /proc/meminfo."), value);
+        // `Active(anon)` becomes `Active_anon`.
+        let (plain, rest) = field.split_once('(').unwrap_or((field, ""));
+        let (line, rest) = (if rest.is_empty() { "" } else { "_" }, rest.trim_end_matches(')'));
+        let help = format_args!("The field {field} of /proc/meminfo.");
+        out.put(Kind::Gauge, format_args!("node_memory_{plain}{line}{rest}{unit}"), help, &[], value);
     }
     Ok(())
 }

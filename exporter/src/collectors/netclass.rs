@@ -6,19 +6,21 @@
 //! `--collector.netclass.ignore-invalid-speed` is given.
 
 use super::{Collector, Filter, Gather, Settings, StartError};
+use crate::buffers::Short;
 use crate::families::{Families, Kind};
 use crate::generic::{Generic, HEAD};
 use crate::host::{Failure, Host, read_at, to_number};
-use crate::links::{self, FIGURES, Link};
+use crate::link_files::{FOLDER, Known, LinkFiles};
+use crate::links::{FIGURES, Link};
 use crate::netlink::{attributes, attributes_after, text as text_of, u32_at};
 use cli::Flag;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector = Collector { name: "netclass", enabled: true, flags, deprecated: &[], build };
 
-const FOLDER: &str = "class/net";
 const IGNORED: &str = "collector.netclass.ignored-devices";
 const NETLINK: &str = "collector.netclass.netlink";
 const WITH_STATS: &str = "collector.netclass_rtnl.with-stats";
@@ -61,19 +63,28 @@ struct Netclass {
     ignore_invalid_speed: bool,
     netlink: bool,
     with_stats: bool,
+    files: Mutex<LinkFiles>,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
     let filter = Filter { include: None, exclude: settings.pattern(IGNORED)? };
     let on = |flag| settings.parsed.bool(flag);
     let (netlink, with_stats) = (on(NETLINK), on(WITH_STATS));
-    Ok(Box::new(Netclass { filter, ignore_invalid_speed: on(INVALID_SPEED), netlink, with_stats }))
+    let files = Mutex::default();
+    Ok(Box::new(Netclass { filter, ignore_invalid_speed: on(INVALID_SPEED), netlink, with_stats, files }))
 }
 
 impl Gather for Netclass {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
         if self.netlink {
-            return self.asked(out);
+            return self.asked(host, out);
+        }
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(links) = files.devices(host)? {
+            for (link, known) in links.iter().zip(files.known()).filter(|(link, _)| !self.filter.ignores(&link.name)) {
+                self.link(host, link, known, out);
+            }
+            return Ok(());
         }
         let names = host.sys_list(FOLDER).map_err(Failure::absent_is_no_data)?;
         for device in names.iter().filter(|name| !self.filter.ignores(name)) {
@@ -86,7 +97,7 @@ impl Gather for Netclass {
 }
 
 impl Netclass {
-    fn asked(&self, out: &mut Families) -> Result<(), Failure> {
+    fn asked(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
         let modes = match link_modes() {
             Err(Failure::NoData(reason)) => {
                 tracing::info!(reason, "speed and duplex of network devices are not shown");
@@ -94,7 +105,7 @@ impl Netclass {
             }
             other => other?,
         };
-        for link in links::read()?.iter().filter(|link| !self.filter.ignores(&link.name)) {
+        for link in host.links().read(host.round())?.iter().filter(|link| !self.filter.ignores(&link.name)) {
             let mode = modes.get(&link.name);
             show_link(link, mode, out);
             if let Some(mode) = mode.filter(|mode| mode.speed >= 0 && !(self.ignore_invalid_speed && mode.unknown())) {
@@ -109,25 +120,69 @@ impl Netclass {
         Ok(())
     }
 
+    /// What the files say, out of netlink.
+    fn link(&self, host: &Host, link: &Link, known: &Known, out: &mut Families) {
+        let device = link.name.as_str();
+        let up = link.is_up();
+        let when_up = |value: u32| up.then_some(f64::from(value));
+        let always = |value: u32| Some(f64::from(value));
+        let speed = if up { known.speed(host) } else { None };
+        for (kind, name, value) in [
+            (Kind::Gauge, "address_assign_type", known.address_assign_type),
+            (Kind::Gauge, "carrier", when_up(link.carrier.into())),
+            (Kind::Counter, "carrier_changes_total", always(link.carrier_changes)),
+            (Kind::Counter, "carrier_up_changes_total", always(link.carrier_up)),
+            (Kind::Counter, "carrier_down_changes_total", always(link.carrier_down)),
+            (Kind::Gauge, "device_id", known.device_id),
+            (Kind::Gauge, "dormant", when_up(link.is_dormant().into())),
+            (Kind::Gauge, "flags", always(link.file_flags())),
+            (Kind::Gauge, "iface_id", always(link.index)),
+            (Kind::Gauge, "iface_link", always(link.lower.unwrap_or(link.index))),
+            (Kind::Gauge, "iface_link_mode", always(link.mode.into())),
+            (Kind::Gauge, "mtu_bytes", always(link.mtu)),
+            (Kind::Gauge, "name_assign_type", known.name_assign_type),
+            (Kind::Gauge, "net_dev_group", always(link.group)),
+            (Kind::Gauge, "transmit_queue_length", always(link.queue_length)),
+            (Kind::Gauge, "protocol_type", always(link.hardware.into())),
+            (Kind::Gauge, "up", always((link.state == "up").into())),
+            (Kind::Gauge, "speed_bytes", speed.and_then(|speed| self.speed_bytes(speed))),
+        ] {
+            if let Some(value) = value {
+                set(kind, name, device, value, out);
+            }
+        }
+        let duplex = if up { host.device_short(&known.duplex).ok() } else { None };
+        let labels = [
+            ("device", device),
+            ("address", link.address.as_str()),
+            ("broadcast", link.broadcast.as_str()),
+            ("duplex", duplex.as_deref().unwrap_or("")),
+            ("operstate", link.state),
+            ("adminstate", if up { "up" } else { "down" }),
+            ("ifalias", as_file(&link.alias)),
+        ];
+        out.sample(Kind::Gauge, "node_network_info", "What a network device is.", &labels, 1.0);
+    }
+
+    /// A speed in Mbit/s as it is shown.
+    fn speed_bytes(&self, speed: f64) -> Option<f64> {
+        let shown = speed >= 0.0 || !self.ignore_invalid_speed;
+        shown.then(|| ((speed as i64).saturating_mul(1_000_000) / 8) as f64)
+    }
+
     fn device(&self, host: &Host, device: &str, out: &mut Families) -> Result<(), Failure> {
-        let mut set = |kind, name: &str, value| {
-            let help = format!("The attribute {name} of a network device.");
-            out.sample(kind, &format!("node_network_{name}"), &help, &[("device", device)], value);
-        };
         let mut bits = None;
         for (attribute, kind, name) in NUMBERS {
             let Some(value) = number(host, device, attribute)? else { continue };
             if *attribute == "flags" {
                 bits = Some(value as u64);
             }
-            set(*kind, name, value);
+            set(*kind, name, device, value, out);
         }
         let state = text(host, device, "operstate")?;
-        set(Kind::Gauge, "up", f64::from(u8::from(state == "up")));
-        if let Some(speed) = number(host, device, "speed")?
-            && (speed >= 0.0 || !self.ignore_invalid_speed)
-        {
-            set(Kind::Gauge, "speed_bytes", ((speed as i64).saturating_mul(1_000_000) / 8) as f64);
+        set(Kind::Gauge, "up", device, f64::from(u8::from(state == "up")), out);
+        if let Some(bytes) = number(host, device, "speed")?.and_then(|speed| self.speed_bytes(speed)) {
+            set(Kind::Gauge, "speed_bytes", device, bytes, out);
         }
         let address = text(host, device, "address")?;
         let broadcast = text(host, device, "broadcast")?;
@@ -145,6 +200,20 @@ impl Netclass {
         out.sample(Kind::Gauge, "node_network_info", "What a network device is.", &labels, 1.0);
         Ok(())
     }
+}
+
+fn set(kind: Kind, name: &str, device: &str, value: f64, out: &mut Families) {
+    let help = format_args!("The attribute {name} of a network device.");
+    out.put(kind, format_args!("node_network_{name}"), help, &[("device", device)], value);
+}
+
+/// A text as one read of its file brings it.
+fn as_file(text: &str) -> &str {
+    let mut end = text.len().min(Short::BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].trim()
 }
 
 /// Speed in Mbit/s, negative when the driver says none, and the word for the duplex mode.
@@ -188,10 +257,7 @@ fn link_mode(message: &[u8]) -> Option<(String, Mode)> {
 
 fn show_link(link: &Link, mode: Option<&Mode>, out: &mut Families) {
     let device = link.name.as_str();
-    let mut set = |kind, name: &str, value: f64| {
-        let help = format!("The attribute {name} of a network device.");
-        out.sample(kind, &format!("node_network_{name}"), &help, &[("device", device)], value);
-    };
+    let mut set = |kind, name: &str, value: f64| set(kind, name, device, value, out);
     // Three attributes are in files only; their place is fixed, because the question concerns this process's network.
     for (attribute, name) in
         [("addr_assign_type", "address_assign_type"), ("dev_id", "device_id"), ("name_assign_type", "name_assign_type")]
@@ -207,7 +273,7 @@ fn show_link(link: &Link, mode: Option<&Mode>, out: &mut Families) {
     set(Kind::Counter, "carrier_down_changes_total", f64::from(link.carrier_down));
     set(Kind::Gauge, "flags", f64::from(link.flags));
     set(Kind::Gauge, "iface_id", f64::from(link.index));
-    set(Kind::Gauge, "iface_link", f64::from(if link.lower > 0 { link.lower } else { link.index }));
+    set(Kind::Gauge, "iface_link", f64::from(link.lower.filter(|lower| *lower > 0).unwrap_or(link.index)));
     set(Kind::Gauge, "iface_link_mode", f64::from(link.mode));
     set(Kind::Gauge, "dormant", f64::from(link.mode));
     set(Kind::Gauge, "mtu_bytes", f64::from(link.mtu));
@@ -288,6 +354,21 @@ mod tests {
         assert!(samples.contains("node_network_flags{device=\"eth0\"} 4867\n"), "{samples}");
         assert!(samples.contains("node_network_speed_bytes{device=\"eth0\"} -125000\n"), "{samples}");
         assert!(samples.contains("adminstate=\"up\"") && !samples.contains("bonding_masters"), "{samples}");
+    }
+
+    #[test]
+    fn netlink_says_what_the_files_say() {
+        let tree = Tree::new();
+        let files = |name: &str| {
+            // A link to the same folder is another prefix, below which files are read.
+            let text = tree.text(name, &[&format!("--path.sysfs={}", tree.path("link").display())]);
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        std::os::unix::fs::symlink("/sys", tree.path("link")).expect("link");
+        let asked = tree.text("netclass", &["--path.sysfs=/sys"]);
+        assert_eq!(asked.lines().collect::<Vec<_>>(), files("netclass"));
+        assert!(asked.contains("node_network_flags{device=\"lo\"} "), "{asked}");
+        assert_eq!(as_file(&format!(" {}", "ü".repeat(100))).len(), 126);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Collector, Filter, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host, number};
 use crate::links::{self, Link};
-use crate::netlink::{GET_ADDRESS, Netlink, address, attributes_after, link_names, u32_at};
+use crate::netlink::{GET_ADDRESS, Netlink, address, attributes_after, u32_at};
 use cli::Flag;
 use std::net::IpAddr;
 
@@ -92,6 +92,15 @@ struct Netdev {
     addresses: bool,
     detailed: bool,
     alias: bool,
+    sums: Sums,
+}
+
+/// [`SUMS`] with positions in [`links::FIGURES`].
+type Sums = Vec<(&'static str, Vec<usize>)>;
+
+fn sums() -> Sums {
+    let position = |part: &&str| links::FIGURES.iter().position(|figure| figure == part);
+    SUMS.iter().map(|(name, parts)| (*name, parts.iter().filter_map(position).collect())).collect()
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
@@ -102,13 +111,14 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
         addresses: on(ADDRESSES),
         detailed: on(DETAILED),
         alias: on(ALIAS),
+        sums: sums(),
     }))
 }
 
 impl Gather for Netdev {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
         if self.own {
-            for link in links::read()?.iter().filter(|link| !self.filter.ignores(&link.name)) {
+            for link in host.links().read(host.round())?.iter().filter(|link| !self.filter.ignores(&link.name)) {
                 let alias = self.alias.then_some(link.alias.as_str());
                 self.link(link, alias, out);
             }
@@ -116,7 +126,7 @@ impl Gather for Netdev {
             self.file(host, out)?;
         }
         if self.addresses {
-            self.show_addresses(out)?;
+            self.show_addresses(host, out)?;
         }
         Ok(())
     }
@@ -131,8 +141,9 @@ impl Netdev {
             }
             return;
         }
-        for (name, parts) in SUMS {
-            let sum = parts.iter().fold(0u64, |sum, part| sum.wrapping_add(link.figure(part)));
+        for (name, parts) in &self.sums {
+            let part = |position: &usize| figures.get(*position).copied().unwrap_or(0);
+            let sum = parts.iter().map(part).fold(0u64, u64::wrapping_add);
             counter(name, &link.name, alias, sum as f64, out);
         }
     }
@@ -154,15 +165,15 @@ impl Netdev {
         Ok(())
     }
 
-    fn show_addresses(&self, out: &mut Families) -> Result<(), Failure> {
-        let mut netlink = Netlink::route()?;
-        let names = link_names(&mut netlink)?;
-        let answer = netlink.dump(GET_ADDRESS, &[0; ADDRESS_HEAD])?;
+    fn show_addresses(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
+        let links = host.links().read(host.round())?;
+        let name = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.name.as_str());
+        let answer = Netlink::route()?.dump(GET_ADDRESS, &[0; ADDRESS_HEAD])?;
         for (index, address, prefix) in answer.iter().filter_map(parse_address) {
-            let Some(device) = names.get(&index).filter(|name| !self.filter.ignores(name)) else { continue };
+            let Some(device) = name(index).filter(|name| !self.filter.ignores(name)) else { continue };
             let (shown, prefix) = (address.to_string(), prefix.to_string());
             let labels = [
-                ("device", device.as_str()),
+                ("device", device),
                 ("address", shown.as_str()),
                 ("netmask", prefix.as_str()),
                 ("scope", scope(address)),
@@ -201,10 +212,10 @@ fn scope(address: IpAddr) -> &'static str {
 }
 
 fn counter(name: &str, device: &str, alias: Option<&str>, value: f64, out: &mut Families) {
-    let help = format!("The figure {name} of a network device.");
+    let help = format_args!("The figure {name} of a network device.");
     let labels = [("device", device), ("ifalias", alias.unwrap_or(""))];
     let labels = if alias.is_some() { &labels[..] } else { &labels[..1] };
-    out.sample(Kind::Counter, &format!("node_network_{name}_total"), &help, labels, value);
+    out.put(Kind::Counter, format_args!("node_network_{name}_total"), help, labels, value);
 }
 
 #[cfg(test)]
@@ -247,7 +258,7 @@ mod tests {
         let figures = std::array::from_fn(|position| 1 << position);
         let link = Link { name: "eth0".to_owned(), figures: Some(figures), ..Link::default() };
         let filter = Filter { include: None, exclude: None };
-        let mut netdev = Netdev { filter, own: true, addresses: false, detailed: false, alias: false };
+        let mut netdev = Netdev { filter, own: true, addresses: false, detailed: false, alias: false, sums: sums() };
         let show = |netdev: &Netdev, alias| {
             let mut out = Families::new();
             netdev.link(&link, alias, &mut out);

@@ -4,7 +4,9 @@ use super::{Collector, Gather, Settings, StartError};
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host, number};
 use cli::Flag;
+use hashbrown::HashMap;
 use re2::Regex;
+use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector = Collector { name: "netstat", enabled: true, flags, deprecated: &[], build };
 
@@ -18,12 +20,17 @@ fn flags() -> Vec<Flag> {
     vec![Flag::string(FLAG, FIELDS, "Pattern of PROTOCOL_FIELD to show")]
 }
 
+/// Names whose choice is remembered at most.
+const CHOSEN_MAX: usize = 4096;
+
 struct Netstat {
     fields: Option<Regex>,
+    /// By protocol and name, whether the pattern chooses it.
+    chosen: Mutex<HashMap<String, HashMap<String, bool>>>,
 }
 
 fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
-    Ok(Box::new(Netstat { fields: settings.pattern(FLAG)? }))
+    Ok(Box::new(Netstat { fields: settings.pattern(FLAG)?, chosen: Mutex::default() }))
 }
 
 impl Gather for Netstat {
@@ -33,6 +40,9 @@ impl Gather for Netstat {
             let mut lines = text.lines();
             while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
                 self.pair(path, names, values, out)?;
+                if let Some(octets) = octets(names, values) {
+                    host.note_octets(octets);
+                }
             }
         }
         match host.read_proc("net/snmp6") {
@@ -43,17 +53,28 @@ impl Gather for Netstat {
     }
 }
 
+/// What the exporter shows of itself too.
+fn octets(names: &str, values: &str) -> Option<[f64; 2]> {
+    let names = names.strip_prefix("IpExt: ")?;
+    let values = values.strip_prefix("IpExt: ")?;
+    let value = |wanted| {
+        let mut pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
+        pairs.find(|(name, _)| *name == wanted)?.1.parse().ok()
+    };
+    Some([value("InOctets")?, value("OutOctets")?])
+}
+
 impl Netstat {
     fn pair(&self, path: &str, names: &str, values: &str, out: &mut Families) -> Result<(), Failure> {
-        let mut values = values.split_whitespace();
-        let mut names = names.split_whitespace();
+        let mut values = values.split_ascii_whitespace();
+        let mut names = names.split_ascii_whitespace();
         let (Some(protocol), Some(_)) = (names.next(), values.next()) else { return Ok(()) };
         let protocol = protocol.trim_end_matches(':');
-        let (names, values): (Vec<&str>, Vec<&str>) = (names.collect(), values.collect());
-        if names.len() != values.len() {
-            return Err(Failure::form(path, format!("{protocol} has {} names, {} values", names.len(), values.len())));
+        let (named, valued) = (names.clone().count(), values.clone().count());
+        if named != valued {
+            return Err(Failure::form(path, format!("{protocol} has {named} names, {valued} values")));
         }
-        for (name, value) in names.iter().zip(values) {
+        for (name, value) in names.zip(values) {
             self.field(path, protocol, name, value, out)?;
         }
         Ok(())
@@ -61,7 +82,7 @@ impl Netstat {
 
     fn snmp6(&self, text: &str, out: &mut Families) -> Result<(), Failure> {
         for line in text.lines() {
-            let mut parts = line.split_whitespace();
+            let mut parts = line.split_ascii_whitespace();
             let (Some(key), Some(value)) = (parts.next(), parts.next()) else { continue };
             let Some(six) = key.find('6') else { continue };
             self.field("net/snmp6", &key[..=six], &key[six + 1..], value, out)?;
@@ -70,19 +91,44 @@ impl Netstat {
     }
 
     fn field(&self, path: &str, protocol: &str, name: &str, value: &str, out: &mut Families) -> Result<(), Failure> {
-        let key = format!("{protocol}_{name}");
-        if self.fields.as_ref().is_some_and(|fields| !fields.is_match(&key)) {
+        if !self.shows(protocol, name) {
             return Ok(());
         }
-        let help = format!("The figure {name} of {protocol}.");
-        out.sample(Kind::Untyped, &format!("node_netstat_{key}"), &help, &[], number(path, value)?);
+        let help = format_args!("The figure {name} of {protocol}.");
+        out.put(Kind::Untyped, format_args!("node_netstat_{protocol}_{name}"), help, &[], number(path, value)?);
         Ok(())
+    }
+
+    /// Whether a figure is chosen. There are some hundred, most of them are not, and they are the same at each scrape:
+    /// so the pattern is asked once for each.
+    fn shows(&self, protocol: &str, name: &str) -> bool {
+        let Some(fields) = &self.fields else { return true };
+        let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = chosen.get(protocol).and_then(|names| names.get(name)) {
+            return *shown;
+        }
+        let shown = fields.is_match(&format!("{protocol}_{name}"));
+        // A file may hold anything, and it is not remembered without limit.
+        if chosen.values().map(HashMap::len).sum::<usize>() >= CHOSEN_MAX {
+            chosen.clear();
+        }
+        chosen.entry_ref(protocol).or_default().insert(name.to_owned(), shown);
+        shown
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::octets;
     use crate::testing::Tree;
+
+    #[test]
+    fn octets_of_the_network() {
+        let (names, values) = ("IpExt: InNoRoutes InOctets OutOctets", "IpExt: 1 20 30");
+        assert_eq!(octets(names, values), Some([20.0, 30.0]));
+        assert_eq!(octets("IpExt: InOctets", "IpExt: 1"), None);
+        assert_eq!(octets("TcpExt: InOctets OutOctets", values), None);
+    }
 
     #[test]
     fn names_above_values() {

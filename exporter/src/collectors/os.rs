@@ -1,13 +1,16 @@
 //! The distribution: `os-release`, see <https://www.freedesktop.org/software/systemd/man/os-release.html>.
 
-use super::{Collector, no_flags};
+use super::{Collector, Gather, Settings, StartError, no_flags};
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host, read_at};
+use crate::host::{Failure, Host, Stamp, read_at, stamp};
+use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector =
-    Collector { name: "os", enabled: true, flags: no_flags, deprecated: &[], build: |_| Collector::plain(gather) };
+    Collector { name: "os", enabled: true, flags: no_flags, deprecated: &[], build };
 
-const LABELS: &[&str] = &[
+const PATHS: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
+
+const LABELS: [&str; 12] = [
     "build_id",
     "id",
     "id_like",
@@ -22,14 +25,36 @@ const LABELS: &[&str] = &[
     "version_id",
 ];
 
-fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| read_at(&host.root(path)).ok());
-    let text = text.ok_or_else(|| Failure::NoData("there is no os-release file".to_owned()))?;
-    let fields: Vec<(String, String)> = text.lines().filter_map(assignment).collect();
+/// What the file said when it was last changed.
+#[derive(Default)]
+struct Os(Mutex<(Option<Stamp>, Fields)>);
+
+/// Keys and values in the order of the file.
+type Fields = Vec<(String, String)>;
+
+fn build(_: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
+    Ok(Box::new(Os::default()))
+}
+
+impl Gather for Os {
+    fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = PATHS.iter().find_map(|path| stamp(&host.root(path)));
+        if found.is_none() || found != known.0 {
+            let text = PATHS.iter().find_map(|path| read_at(&host.root(path)).ok());
+            let text = text.ok_or_else(|| Failure::NoData("there is no os-release file".to_owned()))?;
+            *known = (found, text.lines().filter_map(assignment).collect());
+        }
+        show(&known.1, out);
+        Ok(())
+    }
+}
+
+fn show(fields: &[(String, String)], out: &mut Families) {
     let field = |key: &str| {
         fields.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(key)).map_or("", |(_, value)| value.as_str())
     };
-    let labels: Vec<(&str, &str)> = LABELS.iter().map(|label| (*label, field(label))).collect();
+    let labels = LABELS.map(|label| (label, field(label)));
     out.sample(Kind::Gauge, "node_os_info", "The distribution.", &labels, 1.0);
     if let Some(version) = leading_version(field("version_id")) {
         let labels = [("id", field("id")), ("id_like", field("id_like")), ("name", field("name"))];
@@ -38,7 +63,6 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     if let Some(end) = unix_day(field("support_end")) {
         out.gauge("node_os_support_end_timestamp_seconds", "When support ends, in Unix time.", end);
     }
-    Ok(())
 }
 
 fn assignment(line: &str) -> Option<(String, String)> {

@@ -1,7 +1,7 @@
 //! Pressure stall information: `/proc/pressure/*`, see <https://docs.kernel.org/accounting/psi.html>.
 
 use super::{Collector, no_flags};
-use crate::families::Families;
+use crate::families::{Families, Kind};
 use crate::host::{Failure, Host, number};
 
 pub(super) const COLLECTOR: Collector = Collector {
@@ -15,21 +15,21 @@ pub(super) const COLLECTOR: Collector = Collector {
 /// EOPNOTSUPP: the kernel was built with pressure figures but booted without them.
 const NOT_SUPPORTED: i32 = 95;
 
-/// Resource, line, and the word in the family's name.
-const LINES: &[(&str, &str, &str)] = &[
-    ("cpu", "some", "waiting"),
-    ("io", "some", "waiting"),
-    ("io", "full", "stalled"),
-    ("memory", "some", "waiting"),
-    ("memory", "full", "stalled"),
-    ("irq", "full", "stalled"),
+/// File, resource, and the lines that are shown with the word for them in the family's name.
+const FILES: &[(&str, &str, &[Line])] = &[
+    ("pressure/cpu", "cpu", &[SOME]),
+    ("pressure/io", "io", &[SOME, FULL]),
+    ("pressure/memory", "memory", &[SOME, FULL]),
+    ("pressure/irq", "irq", &[FULL]),
 ];
+type Line = (&'static str, &'static str);
+const SOME: Line = ("some", "waiting");
+const FULL: Line = ("full", "stalled");
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     let mut found = false;
-    for (resource, line, word) in LINES {
-        let path = format!("pressure/{resource}");
-        let text = match host.read_proc(&path) {
+    for (path, resource, lines) in FILES {
+        let text = match host.read_proc(path) {
             Ok(text) => text,
             Err(failure) if failure.is_absent() => continue,
             Err(Failure::Read { source, .. }) if source.raw_os_error() == Some(NOT_SUPPORTED) => {
@@ -38,15 +38,17 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
             Err(failure) => return Err(failure),
         };
         found = true;
-        let total = text
-            .lines()
-            .find(|candidate| candidate.split_whitespace().next() == Some(line))
-            .and_then(|candidate| candidate.split_whitespace().find_map(|field| field.strip_prefix("total=")));
-        let total = total.ok_or_else(|| Failure::form(&path, format!("no total of {line}")))?;
-        let name = format!("node_pressure_{resource}_{word}_seconds_total");
-        let help = format!("Time in which tasks were {word} for {resource}.");
-        // Two divisions, as the reference does: the last digit differs from one division by a million.
-        out.counter(&name, &help, number(&path, total)? / 1e3 / 1e3);
+        for (line, word) in *lines {
+            let total = text
+                .lines()
+                .find(|candidate| candidate.split_whitespace().next() == Some(line))
+                .and_then(|candidate| candidate.split_whitespace().find_map(|field| field.strip_prefix("total=")));
+            let total = total.ok_or_else(|| Failure::form(path, format!("no total of {line}")))?;
+            let name = format_args!("node_pressure_{resource}_{word}_seconds_total");
+            let help = format_args!("Time in which tasks were {word} for {resource}.");
+            // Two divisions, as the reference does: the last digit differs from one division by a million.
+            out.put(Kind::Counter, name, help, &[], number(path, total)? / 1e3 / 1e3);
+        }
     }
     if found { Ok(()) } else { Err(Failure::NoData("this kernel keeps no pressure figures".to_owned())) }
 }

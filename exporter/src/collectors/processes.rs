@@ -51,6 +51,11 @@ fn by_state(name: &str, label: &str, help: &str, states: &States, out: &mut Fami
 }
 
 fn tasks(host: &Host, process: &str, state: char, count: f64, states: &mut States) -> Result<(), Failure> {
+    // The kernel's procfs has the folder of every process.
+    if count <= 1.0 && host.is_kernel_proc() {
+        *states.entry(state).or_default() += 1;
+        return Ok(());
+    }
     let folder = format!("{process}/task");
     if count <= 1.0 {
         if host.proc(&folder).is_dir() {

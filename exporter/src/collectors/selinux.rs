@@ -2,14 +2,16 @@
 
 use super::{Collector, no_flags};
 use crate::families::Families;
-use crate::host::{Failure, Host, read_at};
+use crate::host::{Failure, Host, read_at, read_bounded};
 use std::path::Path;
 
 pub(super) const COLLECTOR: Collector =
     Collector { name: "selinux", enabled: true, flags: no_flags, deprecated: &[], build: |_| Collector::plain(gather) };
 
-fn gather(_: &Host, out: &mut Families) -> Result<(), Failure> {
-    let enforcing = read_at(Path::new("/sys/fs/selinux/enforce")).ok();
+const ENFORCE: &str = "/sys/fs/selinux/enforce";
+
+fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
+    let enforcing = host.probe_sys(ENFORCE, || read_bounded(Path::new(ENFORCE))).ok();
     let enabled = f64::from(u8::from(enforcing.is_some()));
     out.gauge("node_selinux_enabled", "1 when SELinux is on.", enabled);
     if let Some(enforcing) = enforcing {

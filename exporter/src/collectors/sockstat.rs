@@ -1,7 +1,7 @@
 //! Sockets in use: `/proc/net/sockstat` and `sockstat6`, either of which may be missing.
 
 use super::{Collector, no_flags};
-use crate::families::Families;
+use crate::families::{Families, Kind};
 use crate::host::{Failure, Host, number};
 
 pub(super) const COLLECTOR: Collector = Collector {
@@ -29,18 +29,17 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
 fn protocol(path: &str, line: &str, out: &mut Families) -> Result<(), Failure> {
     let wrong = || Failure::form(path, format!("line {line:?}"));
     let (protocol, rest) = line.split_once(':').ok_or_else(wrong)?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    if !fields.len().is_multiple_of(2) {
+    if !rest.split_whitespace().count().is_multiple_of(2) {
         return Err(wrong());
     }
-    for pair in fields.chunks_exact(2) {
-        let value = number(path, pair[1])?;
-        let name = format!("node_sockstat_{protocol}_{}", pair[0]);
-        let help = format!("The figure {} of {protocol} sockets.", pair[0]);
-        out.gauge(&name, &help, value);
-        if pair[0] == "mem" {
-            let help = format!("Memory of {protocol} sockets.");
-            out.gauge(&format!("{name}_bytes"), &help, value * page_bytes());
+    let mut fields = rest.split_whitespace();
+    while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
+        let value = number(path, value)?;
+        let help = format_args!("The figure {field} of {protocol} sockets.");
+        out.put(Kind::Gauge, format_args!("node_sockstat_{protocol}_{field}"), help, &[], value);
+        if field == "mem" {
+            let (help, bytes) = (format_args!("Memory of {protocol} sockets."), value * page_bytes());
+            out.put(Kind::Gauge, format_args!("node_sockstat_{protocol}_{field}_bytes"), help, &[], bytes);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Packet processing by processor: the hexadecimal columns of `/proc/net/softnet_stat`.
 
 use super::{Collector, no_flags};
+use crate::buffers::Short;
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host};
 
@@ -8,6 +9,9 @@ pub(super) const COLLECTOR: Collector =
     Collector { name: "softnet", enabled: true, flags: no_flags, deprecated: &[], build: |_| Collector::plain(gather) };
 
 const PATH: &str = "net/softnet_stat";
+/// Columns that are looked at, and the one that holds the processor's number.
+const COLUMNS_MAX: usize = 13;
+const CPU: usize = 12;
 
 const COLUMNS: &[(usize, Kind, &str, &str)] = &[
     (0, Kind::Counter, "node_softnet_processed_total", "Packets handled."),
@@ -21,18 +25,22 @@ const COLUMNS: &[(usize, Kind, &str, &str)] = &[
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     for (line_number, line) in host.read_proc(PATH)?.lines().enumerate() {
-        let columns = line
-            .split_whitespace()
-            .map(|field| u64::from_str_radix(field, 16))
-            .collect::<Result<Vec<u64>, _>>()
-            .map_err(|_| Failure::form(PATH, format!("line {} is not hexadecimal", line_number + 1)))?;
-        if columns.len() < 9 {
+        let mut columns = [0; COLUMNS_MAX];
+        let mut count = 0;
+        for field in line.split_whitespace() {
+            let value = u64::from_str_radix(field, 16)
+                .map_err(|_| Failure::form(PATH, format!("line {} is not hexadecimal", line_number + 1)))?;
+            if let Some(column) = columns.get_mut(count) {
+                *column = value;
+                count += 1;
+            }
+        }
+        if count < 9 {
             return Err(Failure::form(PATH, format!("line {} has fewer than 9 columns", line_number + 1)));
         }
-        let cpu = columns.get(12).copied().unwrap_or(line_number as u64).to_string();
+        let cpu = Short::of(if count > CPU { columns[CPU] } else { line_number as u64 });
         for (column, kind, name, help) in COLUMNS {
-            let value = columns.get(*column).copied().unwrap_or(0) as f64;
-            out.sample(*kind, name, help, &[("cpu", &cpu)], value);
+            out.sample(*kind, name, help, &[("cpu", &cpu)], columns[*column] as f64);
         }
     }
     Ok(())

@@ -3,54 +3,115 @@
 //! The zone is read from `/etc/localtime` (RFC 9636, the fixed part; the rule for years after the last listed change is
 //! left out, the last listed offset is shown then).
 
-use super::{Collector, no_flags};
+use super::{Collector, Gather, Settings, StartError, no_flags};
 use crate::families::{Families, Kind};
-use crate::host::{Failure, Host};
+use crate::host::{Failure, Host, Stamp, stamp};
+use crate::kept::ABSENT;
+use runtime::Monotonic;
 use std::io::Read;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 pub(super) const COLLECTOR: Collector =
-    Collector { name: "time", enabled: true, flags: no_flags, deprecated: &[], build: |_| Collector::plain(gather) };
+    Collector { name: "time", enabled: true, flags: no_flags, deprecated: &[], build };
 
+const ZONE: &str = "/etc/localtime";
 const FOLDER: &str = "devices/system/clocksource";
 const ZONE_BYTES_MAX: u64 = 1 << 20;
 const ZONE_HEADER: usize = 44;
 
-fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    let now_ms = host.clock().unix_ms();
-    out.gauge("node_time_seconds", "The machine's clock, in Unix time.", now_ms as f64 / 1e3);
-    let mut file = Vec::new();
-    let zone = std::fs::File::open("/etc/localtime")
-        .and_then(|opened| opened.take(ZONE_BYTES_MAX).read_to_end(&mut file))
-        .ok()
-        .and_then(|_| offset(&file, now_ms / 1000));
-    let (zone, seconds) = zone.unwrap_or_else(|| ("UTC".to_owned(), 0));
-    let help = "Offset of the local time zone from UTC.";
-    let labels = [("time_zone", zone.as_str())];
-    out.sample(Kind::Gauge, "node_time_zone_offset_seconds", help, &labels, f64::from(seconds));
-    let names = match host.sys_list(FOLDER) {
-        Err(failure) if failure.is_absent() => return Ok(()),
-        other => other?,
-    };
-    for name in &names {
-        let Some(device) = name.strip_prefix("clocksource") else { continue };
-        let read = |file: &str| host.sys_value(&format!("{FOLDER}/{name}/{file}")).unwrap_or_default();
-        for source in read("available_clocksource").split_whitespace() {
-            let labels = [("device", device), ("clocksource", source)];
-            let help = "1 for a clock source the kernel could use.";
-            out.sample(Kind::Gauge, "node_time_clocksource_available_info", help, &labels, 1.0);
-        }
-        let current = read("current_clocksource");
-        if !current.is_empty() {
-            let labels = [("device", device), ("clocksource", current.as_str())];
-            let help = "1 for the clock source in use.";
-            out.sample(Kind::Gauge, "node_time_clocksource_current_info", help, &labels, 1.0);
-        }
+/// The zone file as it was when it was last changed, and the devices that keep time.
+#[derive(Default)]
+struct Time {
+    zone: Mutex<(Option<Stamp>, Vec<u8>)>,
+    devices: Mutex<Devices>,
+}
+
+#[derive(Default)]
+struct Devices {
+    list: Vec<Device>,
+    since: Option<Monotonic>,
+}
+
+/// A device of clock sources, and the paths below sysfs of what it says.
+struct Device {
+    name: String,
+    available: String,
+    current: String,
+}
+
+fn build(_: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
+    Ok(Box::new(Time::default()))
+}
+
+impl Gather for Time {
+    fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
+        let now_ms = host.clock().unix_ms();
+        out.gauge("node_time_seconds", "The machine's clock, in Unix time.", now_ms as f64 / 1e3);
+        let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
+        refresh(&mut zone);
+        let (name, seconds) = offset(&zone.1, now_ms / 1000).unwrap_or(("UTC", 0));
+        let help = "Offset of the local time zone from UTC.";
+        out.sample(Kind::Gauge, "node_time_zone_offset_seconds", help, &[("time_zone", name)], f64::from(seconds));
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.refresh(host)?;
+        devices.list.iter().for_each(|device| show(device, host, out));
+        Ok(())
     }
-    Ok(())
+}
+
+/// Reads the zone file again when it is another one than before.
+fn refresh((last, file): &mut (Option<Stamp>, Vec<u8>)) {
+    let stamp = stamp(Path::new(ZONE));
+    if stamp.is_some() && *last == stamp {
+        return;
+    }
+    file.clear();
+    let read = std::fs::File::open(ZONE).and_then(|opened| opened.take(ZONE_BYTES_MAX).read_to_end(file));
+    *last = stamp.filter(|_| read.is_ok());
+}
+
+impl Devices {
+    /// Looks for devices now and then, and always where sysfs is not the kernel's.
+    fn refresh(&mut self, host: &Host) -> Result<(), Failure> {
+        let now = host.clock().now();
+        if host.is_kernel_sys() && self.since.is_some_and(|since| now - since < ABSENT) {
+            return Ok(());
+        }
+        self.list.clear();
+        let names = match host.sys_list(FOLDER) {
+            Err(failure) if failure.is_absent() => Vec::new(),
+            other => other?,
+        };
+        self.since = Some(now);
+        let device = |name: &String| {
+            Some(Device {
+                name: name.strip_prefix("clocksource")?.to_owned(),
+                available: format!("{FOLDER}/{name}/available_clocksource"),
+                current: format!("{FOLDER}/{name}/current_clocksource"),
+            })
+        };
+        self.list.extend(names.iter().filter_map(device));
+        Ok(())
+    }
+}
+
+fn show(device: &Device, host: &Host, out: &mut Families) {
+    let available = host.device_short(&device.available).ok();
+    for source in available.as_deref().unwrap_or("").split_whitespace() {
+        let labels = [("device", device.name.as_str()), ("clocksource", source)];
+        let help = "1 for a clock source the kernel could use.";
+        out.sample(Kind::Gauge, "node_time_clocksource_available_info", help, &labels, 1.0);
+    }
+    if let Some(current) = host.device_short(&device.current).ok().filter(|current| !current.is_empty()) {
+        let labels = [("device", device.name.as_str()), ("clocksource", &*current)];
+        let help = "1 for the clock source in use.";
+        out.sample(Kind::Gauge, "node_time_clocksource_current_info", help, &labels, 1.0);
+    }
 }
 
 /// Abbreviation and offset at `now`, from the 64-bit block of a zone file. Anything unexpected is `None`.
-fn offset(file: &[u8], now: i64) -> Option<(String, i32)> {
+fn offset(file: &[u8], now: i64) -> Option<(&str, i32)> {
     let count = |header: &[u8], field: usize| -> Option<usize> {
         let bytes = header.get(20 + 4 * field..24 + 4 * field)?;
         usize::try_from(u32::from_be_bytes(bytes.try_into().ok()?)).ok()
@@ -85,7 +146,7 @@ fn offset(file: &[u8], now: i64) -> Option<(String, i32)> {
     let seconds = i32::from_be_bytes(entry[..4].try_into().ok()?);
     let name = names.get(usize::from(entry[5])..)?;
     let name = name.split(|byte| *byte == 0).next()?;
-    Some((String::from_utf8_lossy(name).into_owned(), seconds))
+    Some((std::str::from_utf8(name).ok()?, seconds))
 }
 
 #[cfg(test)]
@@ -110,8 +171,8 @@ mod tests {
         file.push(1);
         file.extend_from_slice(&[0, 0, 0x0e, 0x10, 0, 0, 0, 0, 0x1c, 0x20, 1, 4]);
         file.extend_from_slice(b"CET\0CES\0");
-        assert_eq!(offset(&file, 999), Some(("CET".to_owned(), 3600)));
-        assert_eq!(offset(&file, 1000), Some(("CES".to_owned(), 7200)));
+        assert_eq!(offset(&file, 999), Some(("CET", 3600)));
+        assert_eq!(offset(&file, 1000), Some(("CES", 7200)));
         assert_eq!(offset(&file[..60], 0), None);
         assert_eq!(offset(b"nonsense", 0), None);
     }

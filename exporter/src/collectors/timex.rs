@@ -51,7 +51,7 @@ fn show(state: i32, timex: &Timex, out: &mut Families) {
         ("tai_offset_seconds", "Offset to international atomic time.", f64::from(timex.tai)),
     ];
     for (name, help, value) in gauges {
-        out.gauge(&format!("node_timex_{name}"), help, value);
+        out.put(Kind::Gauge, format_args!("node_timex_{name}"), format_args!("{help}"), &[], value);
     }
     let counters = [
         ("pps_jitter_total", "Pulses with too much jitter.", timex.jitcnt),
@@ -60,7 +60,7 @@ fn show(state: i32, timex: &Timex, out: &mut Families) {
         ("pps_stability_exceeded_total", "Pulses that wandered too far.", timex.stbcnt),
     ];
     for (name, help, value) in counters {
-        out.sample(Kind::Counter, &format!("node_timex_{name}"), help, &[], value as f64);
+        out.put(Kind::Counter, format_args!("node_timex_{name}"), format_args!("{help}"), &[], value as f64);
     }
 }
 

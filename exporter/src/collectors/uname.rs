@@ -9,16 +9,15 @@ pub(super) const COLLECTOR: Collector =
 
 fn gather(_: &Host, out: &mut Families) -> Result<(), Failure> {
     let names = nix::sys::utsname::uname().map_err(|errno| Failure::Call { call: "uname", source: errno.into() })?;
-    let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
     let labels = [
-        ("sysname", text(names.sysname())),
-        ("release", text(names.release())),
-        ("version", text(names.version())),
-        ("machine", text(names.machine())),
-        ("nodename", text(names.nodename())),
-        ("domainname", text(names.domainname())),
+        ("sysname", names.sysname().to_string_lossy()),
+        ("release", names.release().to_string_lossy()),
+        ("version", names.version().to_string_lossy()),
+        ("machine", names.machine().to_string_lossy()),
+        ("nodename", names.nodename().to_string_lossy()),
+        ("domainname", names.domainname().to_string_lossy()),
     ];
-    let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let labels = labels.each_ref().map(|(name, value)| (*name, &**value));
     out.sample(Kind::Gauge, "node_uname_info", "The kernel's own description.", &labels, 1.0);
     Ok(())
 }

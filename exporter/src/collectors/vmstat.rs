@@ -35,8 +35,8 @@ impl Gather for Vmstat {
             if self.fields.as_ref().is_some_and(|fields| !fields.is_match(field)) {
                 continue;
             }
-            let help = format!("The field {field} of /proc/vmstat.");
-            out.sample(Kind::Untyped, &format!("node_vmstat_{field}"), &help, &[], value);
+            let help = format_args!("The field {field} of /proc/vmstat.");
+            out.put(Kind::Untyped, format_args!("node_vmstat_{field}"), help, &[], value);
         }
         Ok(())
     }

@@ -92,10 +92,11 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
         Err(failure) if failure.is_absent() => return Ok(()),
         other => other?,
     };
-    for device in names {
+    // The folder `stats` holds the sums of all file systems and is none itself.
+    for device in names.iter().filter(|name| *name != "stats") {
         let path = format!("{FOLDER}/{device}/stats/stats");
         let text = match host.sys_table(&path) {
-            // What holds the settings of all file systems has no such file.
+            // What holds settings has no such file.
             Err(failure) if failure.is_absent() || !host.sys(&path).exists() => continue,
             other => other?,
         };
@@ -109,7 +110,7 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
                 let value = fields.next().map_or(Ok(0.0), |field| number(&path, field))?;
                 let help = format!("The figure {name} of a file system.");
                 let family = format!("node_xfs_{name}_total");
-                out.sample(Kind::Counter, &family, &help, &[("device", &device)], value);
+                out.sample(Kind::Counter, &family, &help, &[("device", device)], value);
             }
         }
     }

@@ -2,6 +2,7 @@
 //! <https://openzfs.github.io/openzfs-docs/>. Whatever keys a file holds are shown.
 
 use super::{Collector, no_flags};
+use crate::buffers::Text;
 use crate::families::{Families, Kind};
 use crate::host::{Failure, Host, list, number};
 
@@ -29,7 +30,7 @@ const FILES: [(&str, &str); 11] = [
 ];
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
-    let names = list(&host.proc(FOLDER)).map_err(Failure::absent_is_no_data)?;
+    let names = host.proc_list(FOLDER).map_err(Failure::absent_is_no_data)?;
     for (file, prefix) in FILES {
         // Which files there are depends on the version.
         let Some(text) = optional(host, &format!("{FOLDER}/{file}"))? else { continue };
@@ -45,7 +46,7 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     Ok(())
 }
 
-fn optional(host: &Host, path: &str) -> Result<Option<String>, Failure> {
+fn optional(host: &Host, path: &str) -> Result<Option<Text>, Failure> {
     match host.read_proc(path) {
         Ok(text) => Ok(Some(text)),
         Err(failure) if failure.is_absent() => Ok(None),

@@ -1,6 +1,6 @@
 //! JSON as upstream's API writes it: numbers of samples are strings, times have three fraction digits or none.
 
-use model::{FloatHistogram, Labels, Value};
+use model::{Exemplar, FloatHistogram, Labels, Value};
 use promql::{Answer, MatrixRow, QueryValue, histogram::Histogram};
 
 /// Appends a JSON string. O(n).
@@ -20,16 +20,35 @@ pub(crate) fn string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// Appends a JSON string as Go's encoder writes it where it does not know that no page reads it: with `<`, `>`, `&` and
+/// the line separators of Unicode escaped. O(n).
+pub(crate) fn escaped(text: &str, out: &mut String) {
+    let start = out.len();
+    string(text, out);
+    let plain = |c: char| !matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+    if out[start..].chars().all(plain) {
+        return;
+    }
+    let written = out.split_off(start);
+    for c in written.chars() {
+        if plain(c) {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+}
+
 /// A JSON string.
 pub fn quoted(text: &str) -> String {
     let mut out = String::new();
-    string(text, &mut out);
+    escaped(text, &mut out);
     out
 }
 
 /// Appends a list of strings.
 pub(crate) fn strings<T: AsRef<str>>(items: impl IntoIterator<Item = T>, out: &mut String) {
-    list(items, out, |item, out| string(item.as_ref(), out));
+    list(items, out, |item, out| escaped(item.as_ref(), out));
 }
 
 /// Appends `[…]` with `each` writing one item.
@@ -44,16 +63,29 @@ pub(crate) fn list<T>(items: impl IntoIterator<Item = T>, out: &mut String, mut 
     out.push(']');
 }
 
-/// Appends `{…}` of string values.
+/// Appends `{…}` of labels, in which pages' special characters are not escaped.
 pub(crate) fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, out: &mut String) {
+    object(pairs, out, string);
+}
+
+/// Appends `{…}` of texts.
+pub(crate) fn text_map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, out: &mut String) {
+    object(pairs, out, escaped);
+}
+
+fn object<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    out: &mut String,
+    write: impl Fn(&str, &mut String),
+) {
     out.push('{');
     for (i, (name, value)) in pairs.into_iter().enumerate() {
         if i > 0 {
             out.push(',');
         }
-        string(name, out);
+        write(name, out);
         out.push(':');
-        string(value, out);
+        write(value, out);
     }
     out.push('}');
 }
@@ -94,6 +126,22 @@ fn point(at: i64, value: f64, out: &mut String) {
     out.push_str(",\"");
     out.push_str(&float(value));
     out.push_str("\"]");
+}
+
+/// Appends milliseconds and a value as Go writes a pair of bare numbers: times without padding, values without an
+/// exponent.
+fn bare(at: i64, value: f64, out: &mut String) {
+    let value = if value.is_finite() { value.to_string() } else { float(value) };
+    out.push_str(&format!("[{},\"{value}\"]", at as f64 / 1000.0));
+}
+
+/// Appends an exemplar; its time is a number.
+pub(crate) fn exemplar(exemplar: &Exemplar, out: &mut String) {
+    out.push_str("{\"labels\":");
+    map(exemplar.labels.iter(), out);
+    out.push_str(&format!(",\"value\":\"{}\",\"timestamp\":", float(exemplar.value)));
+    time(exemplar.at.map_or(0, |at| at.0), out);
+    out.push('}');
 }
 
 /// Count, sum and the buckets that are not empty. A bucket begins with which of its bounds belong to it: 0 the upper
@@ -147,12 +195,10 @@ pub(crate) fn result(value: &QueryValue, out: &mut String) {
     };
     out.push_str(&format!("{{\"resultType\":\"{kind}\",\"result\":"));
     match value {
-        QueryValue::Scalar(at, value) => point(*at, *value, out),
+        QueryValue::Scalar(at, value) => bare(*at, *value, out),
         QueryValue::String(at, text) => {
-            out.push('[');
-            time(*at, out);
-            out.push(',');
-            string(text, out);
+            out.push_str(&format!("[{},", *at as f64 / 1000.0));
+            escaped(text, out);
             out.push(']');
         }
         QueryValue::Vector(rows) => list(rows, out, |row, out| {
@@ -240,6 +286,18 @@ mod tests {
         let want =
             "[1,{\"count\":\"4\",\"sum\":\"1.5\",\"buckets\":[[3,\"-0.5\",\"0.5\",\"1\"],[0,\"1\",\"2\",\"3\"]]}]";
         assert_eq!(out, want);
+    }
+
+    #[test]
+    fn lone_values_are_bare() {
+        let shown = |value| {
+            let mut out = String::new();
+            result(&value, &mut out);
+            out.split_once("\"result\":").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+        };
+        assert_eq!(shown(QueryValue::Scalar(1500, 1e-9)), "[1.5,\"0.000000001\"]}");
+        assert_eq!(shown(QueryValue::Scalar(-1500, f64::NEG_INFINITY)), "[-1.5,\"-Inf\"]}");
+        assert_eq!(shown(QueryValue::String(1, "<b>&\u{2028}".into())), "[0.001,\"\\u003cb\\u003e\\u0026\\u2028\"]}");
     }
 
     #[test]

@@ -1,39 +1,31 @@
 //! Finding targets: the contract and its mechanisms.
 //!
 //! A mechanism turns its part of the configuration into groups of targets. Adding one is a file in `mechanisms/` and a
-//! line in the list there. What this crate leaves out: relabelling and scraping, which belong to whoever asked.
+//! line in the list there: the file says its key, how its part is read and checked, what the reference shows of it, and
+//! how it finds targets ([`Mechanism`]). [`Configs`] reads the keys of all mechanisms where they stand among those of a
+//! job, and [`Manager`] runs what they ask for. What this crate leaves out: relabelling and scraping, which belong to
+//! whoever asked.
 
+mod configs;
+mod context;
+mod counters;
+mod groups;
+mod manager;
+mod mechanism;
 mod mechanisms;
+#[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
+mod testing;
+mod values;
 
-pub use mechanisms::{BUILT, static_config::StaticConfig};
-
-use model::Labels;
-
-/// Targets that one source names together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Group {
-    /// Names the source within its mechanism; a new group of the same source replaces the old one.
-    pub source: String,
-    /// The labels of each target; `__address__` says where it is.
-    pub targets: Vec<Labels>,
-    /// Labels that every target has unless it sets them itself.
-    pub labels: Labels,
-}
-
-/// A way to find targets whose answer does not change until the configuration does.
-pub trait Fixed {
-    /// The groups; `place` is the position in the list of the configuration.
-    fn groups(&self, place: usize) -> Group;
-}
-
-/// A mechanism that this build has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mechanism {
-    /// Its key in a scrape configuration.
-    pub key: &'static str,
-    /// One sentence for the reference.
-    pub summary: &'static str,
-}
+pub use configs::{Configs, Refused};
+pub(crate) use context::Context;
+pub use groups::Group;
+pub use manager::{Deliver, Environment, Manager};
+pub use mechanism::{Description, Key, MetaLabel};
+pub use mechanisms::BUILT;
+pub use values::{Span, Unbuilt};
 
 /// Every key of upstream's 3.x configuration under which targets are discovered.
 pub const UPSTREAM_KEYS: &[&str] = &[
@@ -47,6 +39,7 @@ pub const UPSTREAM_KEYS: &[&str] = &[
     "dockerswarm_sd_configs",
     "ec2_sd_configs",
     "ecs_sd_configs",
+    "elasticache_sd_configs",
     "eureka_sd_configs",
     "file_sd_configs",
     "gce_sd_configs",
@@ -61,6 +54,7 @@ pub const UPSTREAM_KEYS: &[&str] = &[
     "msk_sd_configs",
     "nerve_sd_configs",
     "nomad_sd_configs",
+    "oci_sd_configs",
     "openstack_sd_configs",
     "outscale_sd_configs",
     "ovhcloud_sd_configs",
@@ -85,7 +79,7 @@ mod tests {
 
     #[test]
     fn unbuilt_is_what_upstream_knows_and_we_lack() {
-        assert!(is_unbuilt("kubernetes_sd_configs"));
+        assert!(is_unbuilt("consul_sd_configs"));
         assert!(!is_unbuilt("static_configs"));
         assert!(!is_unbuilt("statik_configs"));
     }

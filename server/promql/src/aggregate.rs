@@ -8,34 +8,11 @@ use crate::{
     eval::Run,
     expr::{Aggregator, Expr, Node, Text},
     kernel::quantile,
+    keys::{Keys, Subset},
     notes::Note,
     table::{Done, Row, Table},
 };
 use fold::Fold;
-use model::{Builder, Labels, METRIC_NAME};
-use std::collections::HashMap;
-
-/// How elements are grouped.
-#[derive(Clone, Copy)]
-struct Grouping<'a> {
-    without: bool,
-    names: &'a [String],
-}
-
-impl Grouping<'_> {
-    /// The labels a group goes by.
-    fn labels(&self, labels: &Labels) -> Labels {
-        if !self.without && self.names.is_empty() {
-            return Labels::empty();
-        }
-        let mut builder = Builder::from(labels);
-        builder.retain(|name, _| {
-            let named = self.names.iter().any(|have| have == name);
-            if self.without { !named && name != METRIC_NAME } else { named }
-        });
-        builder.build()
-    }
-}
 
 /// The groups of rows in the order they were met.
 struct Groups {
@@ -45,16 +22,15 @@ struct Groups {
 }
 
 impl Groups {
-    fn new(rows: &[Row], grouping: Grouping<'_>, steps: usize) -> Self {
-        let mut places: HashMap<Labels, usize> = HashMap::new();
+    fn new(rows: &[Row], grouping: Subset<'_>, steps: usize) -> Self {
+        let mut keys = Keys::new(grouping);
         let mut heads: Vec<Row> = Vec::new();
         let mut of = Vec::with_capacity(rows.len());
         for row in rows {
-            let labels = grouping.labels(&row.labels);
-            let place = *places.entry(labels).or_insert_with_key(|labels| {
-                heads.push(Row::empty(labels.clone(), steps));
-                heads.len() - 1
-            });
+            let (place, new) = keys.number(&row.labels);
+            if new {
+                heads.push(Row::empty(keys.heads()[place].clone(), steps));
+            }
             heads[place].unnamed |= row.unnamed;
             of.push(place);
         }
@@ -88,13 +64,13 @@ impl Run<'_> {
                 _ => return Err(QueryError::Execution("expected a scalar or a string".to_owned())),
             },
         };
-        let grouping = Grouping { without, names };
+        let grouping = Subset { without, names };
         let place = body.span.start;
         if param.is_none() {
             let mut fold = Fold::new(op, grouping, self.grid.steps);
-            self.stream(body, &mut |_, row| {
-                fold.push(&row);
-                Ok(())
+            self.stream(body, &mut |run, row| {
+                let bytes = fold.push(&row);
+                run.claim(bytes)
             })?;
             let out = fold.finish(self, place);
             self.replaced(before, &out)?;
@@ -103,7 +79,7 @@ impl Run<'_> {
         let rows = self.rows(body)?;
         let out = match (op, parameter) {
             (Aggregator::CountValues, Parameter::Label(label)) => self.count_values(&rows, grouping, label)?,
-            (Aggregator::Quantile, Parameter::Number(q, at)) => self.quantiles(&rows, grouping, &q, at, place),
+            (Aggregator::Quantile, Parameter::Number(q, at)) => self.quantiles(&rows, grouping, &q, at, place)?,
             (_, Parameter::Number(cells, at)) => self.chosen(op, rows, grouping, &cells, (at, place))?,
             _ => return Err(QueryError::Execution(format!("{} takes another parameter", op.as_str()))),
         };
@@ -111,13 +87,14 @@ impl Run<'_> {
         Ok(out)
     }
 
-    fn quantiles(&mut self, rows: &[Row], grouping: Grouping<'_>, q: &[f64], at: usize, place: usize) -> Vec<Row> {
+    fn quantiles(&mut self, rows: &[Row], grouping: Subset<'_>, q: &[f64], at: usize, place: usize) -> Done<Vec<Row>> {
         let Groups { of, mut heads } = Groups::new(rows, grouping, self.grid.steps);
         if rows.iter().any(|row| row.histograms.is_some()) {
             self.notes.add(place, &Note::IgnoredHistogram(Aggregator::Quantile.as_str()));
         }
         let mut members: Vec<Vec<f64>> = vec![Vec::new(); heads.len()];
         for (step, q) in q.iter().enumerate() {
+            self.alive()?;
             if !(0.0..=1.0).contains(q) {
                 self.notes.add(at, &Note::BadQuantile(*q));
             }
@@ -129,6 +106,6 @@ impl Run<'_> {
                 head.set(step, quantile(*q, values));
             }
         }
-        heads
+        Ok(heads)
     }
 }

@@ -1,4 +1,5 @@
-//! Binary operators: numbers, vectors with scalars, sets of series. Joins of two vectors are in `join`.
+//! Binary operators: numbers, vectors with scalars (as stages of a pipeline), sets of series. Joins of two vectors are in
+//! `join`.
 
 mod element;
 mod join;
@@ -7,11 +8,12 @@ use crate::{
     QueryError,
     eval::Run,
     expr::{Expr, Matching, Op},
+    keys::{Keys, Subset},
     table::{Done, Row, Table, Value, merged},
+    worker::Worker,
 };
 use element::{Outcome, Side, combine};
-use model::{Builder, Labels, METRIC_NAME};
-use std::collections::HashMap;
+use model::Labels;
 
 impl Run<'_> {
     pub(crate) fn binary(
@@ -28,12 +30,6 @@ impl Run<'_> {
             (Table::Scalar(a), Table::Scalar(b)) => {
                 Ok(Table::Scalar(a.into_iter().zip(b).map(|(a, b)| element::number(op, a, b)).collect()))
             }
-            (Table::Rows(rows), Table::Scalar(scalar)) => {
-                self.with_scalar(op, rows, &scalar, (bool, false), at).map(Table::Rows)
-            }
-            (Table::Scalar(scalar), Table::Rows(rows)) => {
-                self.with_scalar(op, rows, &scalar, (bool, true), at).map(Table::Rows)
-            }
             (Table::Rows(left), Table::Rows(right)) if op.is_set() => {
                 let rows = sets(op, left, right, matching, self.grid.steps);
                 merged(rows).map(Table::Rows)
@@ -45,55 +41,57 @@ impl Run<'_> {
             _ => Err(QueryError::Execution("binary operators take scalars and instant vectors".into())),
         }
     }
+}
 
-    /// Vector and scalar. A filter keeps the vector's value even when the scalar stands on the left.
-    fn with_scalar(
-        &mut self,
-        op: Op,
-        rows: Vec<Row>,
-        scalar: &[f64],
-        (bool, swapped): (bool, bool),
-        at: usize,
-    ) -> Done<Vec<Row>> {
-        let mut out = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            if op.drops_name() || bool {
-                self.unname(&mut row);
-            }
-            if row.histograms.is_none() && element::scaled(op, &mut row, scalar, (bool, swapped)) {
-                out.push(row);
-                continue;
-            }
-            for (step, scalar) in scalar.iter().enumerate() {
-                let Some(cell) = row.get(step) else { continue };
-                let (vector, scalar) = (Side::from(cell), Side::Float(*scalar));
-                let (one, other) = if swapped { (scalar, vector) } else { (vector, scalar) };
-                let value = match combine(op, one, other, at, &mut self.notes) {
-                    Outcome::Nothing => None,
-                    Outcome::Value(value) => Some(value),
-                    Outcome::Truth(truth) if bool => Some(Value::Float(f64::from(u8::from(truth)))),
-                    Outcome::Truth(true) => continue,
-                    Outcome::Truth(false) => None,
-                };
-                row.clear(step);
-                if let Some(value) = value {
-                    row.set(step, value);
-                }
-            }
-            out.push(row);
+/// An operator with a scalar. A filter keeps the vector's value even when the scalar stands on the left.
+pub(crate) struct Scaling {
+    pub(crate) op: Op,
+    pub(crate) bool: bool,
+    /// Whether the scalar stands on the left.
+    pub(crate) swapped: bool,
+    /// Where the expression stands.
+    pub(crate) at: usize,
+    /// By step.
+    pub(crate) scalar: Vec<f64>,
+}
+
+impl Scaling {
+    pub(crate) fn row(&self, worker: &mut Worker<'_>, mut row: Row) -> Row {
+        let Self { op, bool, swapped, at, ref scalar } = *self;
+        if op.drops_name() || bool {
+            worker.unname(&mut row);
         }
-        merged(out)
+        if row.histograms.is_none() && element::scaled(op, &mut row, scalar, (bool, swapped)) {
+            return row;
+        }
+        for (step, scalar) in scalar.iter().enumerate() {
+            let Some(cell) = row.get(step) else { continue };
+            let (vector, scalar) = (Side::from(cell), Side::Float(*scalar));
+            let (one, other) = if swapped { (scalar, vector) } else { (vector, scalar) };
+            let value = match combine(op, one, other, at, &mut worker.notes) {
+                Outcome::Nothing => None,
+                Outcome::Value(value) => Some(value),
+                Outcome::Truth(truth) if bool => Some(Value::Float(f64::from(u8::from(truth)))),
+                Outcome::Truth(true) => continue,
+                Outcome::Truth(false) => None,
+            };
+            row.clear(step);
+            if let Some(value) = value {
+                row.set(step, value);
+            }
+        }
+        row
     }
 }
 
 /// The labels two sides must agree in.
+fn subset(matching: &Matching) -> Subset<'_> {
+    Subset { names: &matching.labels, without: !matching.on }
+}
+
+/// A set of them.
 fn signature(labels: &Labels, matching: &Matching) -> Labels {
-    let mut builder = Builder::from(labels);
-    builder.retain(|name, _| {
-        let named = matching.labels.iter().any(|have| have == name);
-        if matching.on { named } else { !named && name != METRIC_NAME }
-    });
-    builder.build()
+    subset(matching).labels(labels)
 }
 
 /// Signatures of both sides as dense numbers.
@@ -105,17 +103,10 @@ struct Ordinals {
 
 impl Ordinals {
     fn new(left: &[Row], right: &[Row], matching: &Matching) -> Self {
-        let mut known: HashMap<Labels, usize> = HashMap::new();
-        let mut of = |rows: &[Row]| -> Vec<usize> {
-            rows.iter()
-                .map(|row| {
-                    let next = known.len();
-                    *known.entry(signature(&row.labels, matching)).or_insert(next)
-                })
-                .collect()
-        };
+        let mut keys = Keys::new(subset(matching));
+        let mut of = |rows: &[Row]| -> Vec<usize> { rows.iter().map(|row| keys.number(&row.labels).0).collect() };
         let (left, right) = (of(left), of(right));
-        Self { left, right, count: known.len() }
+        Self { left, right, count: keys.heads().len() }
     }
 }
 

@@ -5,19 +5,24 @@
 use crate::{
     QueryError,
     expr::{Expr, Node},
-    functions::{CallSite, Kernel, window},
+    functions::{CallSite, Kernel},
     notes::Notes,
-    plan::Context,
-    select::Want,
-    table::{Cell, Done, Grid, Row, Table, Value, merged, nameless},
-    worker,
+    plan::{Context, aggregation},
+    report::{Profile, Spent},
+    select::{Key, Shared},
+    table::{Done, Grid, Row, Table, merged, nameless},
+    worker::{self, Helpers, Seen},
 };
 use runtime::{Clock, Monotonic};
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
+    time::Duration,
 };
-use storage::{Columns, Storage};
+use storage::Storage;
 
 /// What a query may use.
 #[derive(Clone, Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct Budget {
     pub(crate) bytes_max: usize,
     pub(crate) deadline: Monotonic,
     pub(crate) cancel: Option<Arc<AtomicBool>>,
+    /// Bytes that workers hold now.
+    pub(crate) flying: Arc<AtomicUsize>,
 }
 
 /// One evaluation.
@@ -38,14 +45,35 @@ pub(crate) struct Run<'a> {
     pub(crate) budget: Budget,
     /// Threads that may make rows.
     pub(crate) threads: usize,
+    pub(crate) helpers: Helpers,
+    /// Whether every step makes a table, because names taken away made series equal.
+    pub(crate) staged: bool,
+    /// Whether they did.
+    pub(crate) clashed: bool,
+    /// How often the query has a selector of these matchers.
+    pub(crate) uses: HashMap<String, usize>,
+    /// Samples seen, while `counts`.
+    pub(crate) seen: Seen,
+    /// Whether selectors count what they see: those of a subquery do not, its windows do.
+    pub(crate) counts: bool,
+    /// Samples held at once at most.
+    pub(crate) peak: usize,
+    /// What the parts of the pipeline in work took.
+    pub(crate) spent: Vec<Spent>,
+    /// What the parts of the query took, when asked for.
+    pub(crate) profile: Option<Profile>,
+    /// Time that went into bringing results in order.
+    pub(crate) sorting: Duration,
     /// Samples held now.
     pub(crate) held: usize,
     /// Bytes of the rows held now.
     pub(crate) bytes: usize,
     /// Bytes of the columns read, which stay until the end.
     pub(crate) stored: usize,
-    /// Columns read, by selector and times.
-    pub(crate) shared: HashMap<(String, i64, i64), Arc<Vec<Columns>>>,
+    /// Aggregations that come again, with what they saw: by text and steps.
+    pub(crate) aggregations: HashMap<(String, Grid), (Vec<Row>, Seen)>,
+    /// Columns of selectors that come again.
+    pub(crate) shared: HashMap<Key, Shared>,
 }
 
 impl Run<'_> {
@@ -61,7 +89,15 @@ impl Run<'_> {
     /// Counts samples that are now held.
     pub(crate) fn hold(&mut self, samples: usize) -> Done<()> {
         self.held = self.held.saturating_add(samples);
+        self.peak = self.peak.max(self.held);
         if self.held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
+    }
+
+    /// Whether so many samples more could be held.
+    pub(crate) fn fits(&mut self, samples: usize) -> Done<()> {
+        let held = self.held.saturating_add(samples);
+        self.peak = self.peak.max(held);
+        if held > self.budget.samples_max { Err(QueryError::TooManySamples) } else { Ok(()) }
     }
 
     /// Counts bytes of columns read.
@@ -73,6 +109,12 @@ impl Run<'_> {
     fn in_memory(&self) -> Done<()> {
         let limit = self.budget.bytes_max;
         if self.stored.saturating_add(self.bytes) > limit { Err(QueryError::TooMuchMemory(limit)) } else { Ok(()) }
+    }
+
+    /// Counts bytes of rows in work, until [`Run::replaced`] counts the rows that are made.
+    pub(crate) fn claim(&mut self, bytes: usize) -> Done<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.in_memory()
     }
 
     pub(crate) fn hold_row(&mut self, row: &Row) -> Done<()> {
@@ -98,21 +140,38 @@ impl Run<'_> {
         let mut chain = Vec::new();
         let mut lowest = expr;
         while let Node::Binary { left, .. } = &lowest.node {
-            if self.is_pinned(lowest) {
+            if self.is_pinned(lowest) || self.flows(lowest) {
                 break;
             }
             chain.push(lowest);
             lowest = left;
         }
-        let before = self.mark();
+        let (before, began) = (self.mark(), self.clock.now());
         let mut table = self.node(lowest)?;
+        self.spent_on(lowest, began, &table);
         while let Some(expr) = chain.pop() {
             let Node::Binary { op, right, bool, matching, .. } = &expr.node else { continue };
             let right = self.eval(right)?;
             table = self.binary(expr, *op, *bool, matching, table, right)?;
             self.settle(before, &table)?;
+            self.spent_on(expr, began, &table);
         }
         Ok(table)
+    }
+
+    /// Notes what a part that made a table took, when asked for.
+    fn spent_on(&mut self, expr: &Expr, began: Monotonic, table: &Table) {
+        let flows = self.flows(expr);
+        let Some(profile) = self.profile.as_mut().filter(|_| !flows) else { return };
+        let mut spent = Spent { time: self.clock.now() - began, ..Spent::default() };
+        match table {
+            Table::Scalar(cells) => {
+                (spent.series, spent.samples, spent.bytes) = (1, cells.len() as u64, cells.len() as u64 * 8)
+            }
+            Table::Text(text) => spent.bytes = text.len() as u64,
+            Table::Rows(rows) => rows.iter().for_each(|row| spent.add(&row.spent())),
+        }
+        profile.add(expr.span, &spent);
     }
 
     fn settle(&mut self, before: (usize, usize), table: &Table) -> Done<()> {
@@ -121,7 +180,7 @@ impl Run<'_> {
     }
 
     /// Whether one step of the expression stands for all.
-    fn is_pinned(&self, expr: &Expr) -> bool {
+    pub(crate) fn is_pinned(&self, expr: &Expr) -> bool {
         expr.invariant && self.grid.steps > 1 && !matches!(expr.node, Node::Number(..) | Node::Text(_))
     }
 
@@ -129,76 +188,77 @@ impl Run<'_> {
         if self.is_pinned(expr) {
             return self.once(expr);
         }
+        if self.flows(expr) {
+            return self.collected(expr).map(Table::Rows);
+        }
         match &expr.node {
             Node::Number(value, _) => Ok(Table::Scalar(vec![*value; self.grid.steps])),
             Node::Text(text) => Ok(Table::Text(text.value.clone())),
             Node::Paren(inner) => self.eval(inner),
-            Node::Select(selector) if selector.range.is_none() => {
-                self.instant(selector, expr.span.start, Want::Value).map(Table::Rows)
-            }
             Node::Select(_) | Node::Subquery { .. } => {
                 Err(QueryError::Execution("a range vector is no operand".to_owned()))
             }
-            Node::Unary { minus, body } => {
-                let table = self.eval(body)?;
-                if *minus { self.negated(table) } else { Ok(table) }
-            }
+            Node::Unary { minus, body } => match self.eval(body)? {
+                Table::Scalar(cells) if *minus => Ok(Table::Scalar(cells.into_iter().map(|cell| -cell).collect())),
+                table => Ok(table),
+            },
             // Reached for a pinned chain on its one step.
             Node::Binary { .. } => self.eval(expr),
-            Node::Aggregate { op, param, body, without, labels } => {
-                self.aggregated(*op, param.as_deref(), body, *without, labels).map(Table::Rows)
-            }
+            Node::Aggregate { .. } => self.aggregated_once(expr).map(Table::Rows),
             Node::Call { function, args } => {
                 let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
                 match function.kernel {
-                    Kernel::Map(kernel) => self.mapped(&site, kernel).map(Table::Rows),
-                    Kernel::OfHistogram(kernel) => self.of_histogram(&site, kernel).map(Table::Rows),
-                    Kernel::Window(kernel) => window::call(self, &site, kernel).map(Table::Rows),
                     Kernel::Call(kernel) => kernel(self, &site),
+                    _ => self.collected(expr).map(Table::Rows),
                 }
             }
         }
     }
 
-    /// Evaluates an expression and gives its rows away one by one, held in memory no longer than that where possible:
-    /// selectors and range functions never become a table.
-    pub(crate) fn stream(&mut self, expr: &Expr, sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>) -> Done<()> {
-        if !self.is_pinned(expr) {
-            // The samples count against the limit as if they were held, as upstream; the bytes do not.
-            let mut counted = |run: &mut Run<'_>, row: Row| {
-                run.hold(row.weight())?;
-                sink(run, row)
-            };
-            match &expr.node {
-                Node::Paren(inner) => return self.stream(inner, sink),
-                Node::Select(selector) if selector.range.is_none() => {
-                    return self.each_instant(selector, expr.span.start, Want::Value, &mut counted);
-                }
-                Node::Call { function, args } => {
-                    if let Kernel::Window(kernel) = function.kernel {
-                        let site = CallSite { function, args, at: expr.span.start, invariant: expr.invariant };
-                        return window::stream(self, &site, kernel, &mut counted);
-                    }
-                }
-                _ => {}
-            }
+    /// Evaluates an aggregation; one that the query has again, and that says nothing, is evaluated once.
+    fn aggregated_once(&mut self, expr: &Expr) -> Done<Vec<Row>> {
+        let Node::Aggregate { op, param, body, without, labels } = &expr.node else { return Ok(Vec::new()) };
+        let again = self.uses.get(&aggregation(expr)).is_some_and(|uses| *uses > 1);
+        let key = again.then(|| (aggregation(expr), self.grid));
+        if let Some((rows, seen)) = key.as_ref().and_then(|key| self.aggregations.get(key)) {
+            self.seen.add(&seen.clone());
+            let rows = rows.clone();
+            rows.iter().try_for_each(|row| self.hold_row(row))?;
+            return Ok(rows);
         }
-        self.rows(expr)?.into_iter().try_for_each(|row| sink(self, row))
+        let said = self.notes.said();
+        let fresh = Seen::new(self.seen.steps.as_ref().map(Vec::len));
+        let before = std::mem::replace(&mut self.seen, fresh);
+        let rows = self.aggregated(*op, param.as_deref(), body, *without, labels);
+        let seen = std::mem::replace(&mut self.seen, before);
+        self.seen.add(&seen);
+        let rows = rows?;
+        // A note tells where it was met last.
+        if let Some(key) = key.filter(|_| self.notes.said() == said) {
+            self.store(rows.iter().map(Row::bytes).sum())?;
+            self.aggregations.insert(key, (rows.clone(), seen));
+        }
+        Ok(rows)
     }
 
     /// Evaluates at the first step only.
     fn once(&mut self, expr: &Expr) -> Done<Table> {
-        let outer = self.grid;
+        let (outer, before) = (self.grid, self.mark());
         self.grid = Grid { steps: 1, ..outer };
+        let by_step = self.seen.steps.as_ref().map(|_| 1);
+        let seen = std::mem::replace(&mut self.seen, Seen::new(by_step));
         let table = self.eval(expr);
         self.grid = outer;
+        // What one step saw, every step would have seen.
+        let once = std::mem::replace(&mut self.seen, seen).total as usize;
+        (0..outer.steps).for_each(|step| self.seen.at(step, once));
         let steps = outer.steps;
         Ok(match table? {
             Table::Scalar(cells) => Table::Scalar(vec![cells[0]; steps]),
             Table::Text(text) => Table::Text(text),
             Table::Rows(rows) => {
                 let rows: Vec<Row> = rows.into_iter().map(|row| row.spread(steps)).collect();
-                rows.iter().try_for_each(|row| self.hold_row(row))?;
+                self.replaced(before, &rows)?;
                 Table::Rows(rows)
             }
         })
@@ -221,67 +281,6 @@ impl Run<'_> {
     /// Takes the name of a row away, at once or at the end of the query.
     pub(crate) fn unname(&self, row: &mut Row) {
         worker::unname(&self.context, row);
-    }
-
-    fn negated(&mut self, table: Table) -> Done<Table> {
-        match table {
-            Table::Scalar(cells) => Ok(Table::Scalar(cells.into_iter().map(|cell| -cell).collect())),
-            Table::Text(text) => Ok(Table::Text(text)),
-            Table::Rows(mut rows) => {
-                for row in &mut rows {
-                    self.unname(row);
-                    row.cells.iter_mut().for_each(|cell| *cell = -*cell);
-                    for histogram in row.histograms.iter_mut().flatten().flatten() {
-                        Arc::make_mut(histogram).scale(-1.0);
-                    }
-                }
-                merged(rows).map(Table::Rows)
-            }
-        }
-    }
-
-    /// A function of floats; histograms are left out. The vector comes first, scalars follow.
-    fn mapped(&mut self, site: &CallSite<'_>, kernel: fn(f64, &[f64]) -> Option<f64>) -> Done<Vec<Row>> {
-        let before = self.mark();
-        let rows = self.rows(&site.args[0])?;
-        let scalars = site.args[1..].iter().map(|arg| self.scalar(arg)).collect::<Done<Vec<_>>>()?;
-        let steps = self.grid.steps;
-        let mut given = vec![0.0; scalars.len()];
-        let mut out = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            self.unname(&mut row);
-            row.histograms = None;
-            for step in (0..steps).filter(|step| row.present[*step]).collect::<Vec<_>>() {
-                given.iter_mut().zip(&scalars).for_each(|(given, cells)| *given = cells[step]);
-                match kernel(row.cells[step], &given) {
-                    Some(value) => row.cells[step] = value,
-                    None => row.present[step] = false,
-                }
-            }
-            out.push(row);
-        }
-        let out = merged(out)?;
-        self.replaced(before, &out)?;
-        Ok(out)
-    }
-
-    /// A function of histograms; floats are left out.
-    fn of_histogram(&mut self, site: &CallSite<'_>, kernel: fn(&crate::histogram::Histogram) -> f64) -> Done<Vec<Row>> {
-        let before = self.mark();
-        let mut out = Vec::new();
-        for row in self.rows(&site.args[0])? {
-            let mut made = row.like();
-            self.unname(&mut made);
-            for step in 0..self.grid.steps {
-                if let Some(Cell::Histogram(histogram)) = row.get(step) {
-                    made.set(step, Value::Float(kernel(histogram)));
-                }
-            }
-            out.push(made);
-        }
-        let out = merged(out)?;
-        self.replaced(before, &out)?;
-        Ok(out)
     }
 
     /// Removes the names that were to go at the end.

@@ -33,6 +33,11 @@ impl Mean {
         Self { sum: first, rest: 0.0, n: 1.0, running: false }
     }
 
+    /// The mean of `n` values by their compensated sum.
+    pub(crate) fn of(sum: f64, rest: f64, n: u32) -> Self {
+        Self { sum, rest, n: f64::from(n), running: false }
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, value: f64) {
         self.n += 1.0;

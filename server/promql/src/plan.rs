@@ -5,9 +5,12 @@ use crate::{
     expr::{At, Expr, Length, Node, When},
     functions::Function,
     parser::milliseconds,
+    print::pretty,
+    select::texts,
     table::Done,
     token::error,
 };
+use std::collections::HashMap;
 
 /// What the lengths and functions of a query may refer to.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,33 @@ pub(crate) struct Context {
 /// Fills in all lengths and marks step-invariant parts.
 pub(crate) fn prepare(text: &str, expr: &mut Expr, context: &Context) -> Done<()> {
     Walk { text, context }.walk(expr, Above::default()).map(|_| ())
+}
+
+/// What tells an aggregation from all selectors and from other ones.
+pub(crate) fn aggregation(expr: &Expr) -> String {
+    format!("({})", pretty(expr))
+}
+
+/// How often the expression has a selector of the same matchers, or the same aggregation.
+pub(crate) fn uses(expr: &Expr) -> HashMap<String, usize> {
+    let (mut found, mut rest) = (HashMap::new(), vec![expr]);
+    while let Some(expr) = rest.pop() {
+        match &expr.node {
+            Node::Number(..) | Node::Text(_) => {}
+            Node::Select(selector) => *found.entry(texts(&selector.matchers)).or_default() += 1,
+            Node::Paren(inner) | Node::Unary { body: inner, .. } | Node::Subquery { body: inner, .. } => {
+                rest.push(inner)
+            }
+            Node::Binary { left, right, .. } => rest.extend([&**left, &**right]),
+            Node::Aggregate { param, body, .. } => {
+                *found.entry(aggregation(expr)).or_default() += 1;
+                rest.extend(param.as_deref());
+                rest.push(body);
+            }
+            Node::Call { args, .. } => rest.extend(args),
+        }
+    }
+    found
 }
 
 struct Walk<'a> {

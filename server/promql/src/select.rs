@@ -7,12 +7,13 @@ use crate::{
     histogram::{Hint, Histogram, Incompatible},
     notes::Note,
     plan::Context,
-    table::{Cell, Done, Grid, Row, Table, Value},
-    worker::{self, Worker},
+    report::Spent,
+    table::{Cell, Done, Grid, Row, Value},
+    worker::{self, Kept, Made, Worker},
 };
 use model::{FloatHistogram, Labels, Timestamp, is_stale};
 use std::sync::Arc;
-use storage::Columns;
+use storage::{Columns, Share};
 
 /// Series fetched from storage at once.
 const BATCH: usize = 256;
@@ -75,101 +76,172 @@ fn pin(when: &When, context: &Context) -> Option<i64> {
     }
 }
 
-/// The time a selector looks at, at one step.
-fn look(when: &When, context: &Context, grid: &Grid, step: usize) -> i64 {
-    pin(when, context).unwrap_or_else(|| grid.time(step)).saturating_sub(when.offset.ms())
+/// The stored series of a selector with samples after `first` and until `last`.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    matchers: Vec<model::Matcher>,
+    first: i64,
+    last: i64,
 }
 
+impl Stored {
+    /// What tells equal reads.
+    fn key(&self) -> Key {
+        (texts(&self.matchers), self.first, self.last)
+    }
+}
+
+/// A selector's matchers as text, and the times it is read for.
+pub(crate) type Key = (String, i64, i64);
+
+/// Matchers as text.
+pub(crate) fn texts(matchers: &[model::Matcher]) -> String {
+    matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// What was read for a selector that the query has several times.
+pub(crate) enum Shared {
+    /// Everything, in order.
+    Whole(Arc<Vec<Columns>>),
+    /// Too much to keep.
+    TooLarge,
+}
+
+/// Makes the rows of some series.
+pub(crate) type MakeOf<'m> = dyn Fn(&mut Worker<'_>, &[Columns], &mut Vec<Made>) -> Done<()> + Sync + 'm;
+
+/// Bytes of columns kept for a selector that comes again; more is rather decoded again.
+const SHARED_MAX: usize = 64 << 20;
+
+/// How an instant selector makes a row of a series.
+#[derive(Clone, Copy)]
+pub(crate) struct Instant {
+    pin: Option<i64>,
+    offset: i64,
+    lookback: i64,
+    grid: Grid,
+    want: Want,
+    smoothed: bool,
+    statistics: bool,
+    /// Where the selector stands.
+    at: usize,
+    /// Whether what it sees is counted.
+    counts: bool,
+}
+
+/// Cells of a unit of work, about, so that it stays near the processor.
+const CELLS: usize = 1 << 16;
+
 impl Run<'_> {
-    /// The stored series with samples after `first` and until `last`. Equal selectors are read once.
-    pub(crate) fn read(&mut self, matchers: &[model::Matcher], first: i64, last: i64) -> Done<Arc<Vec<Columns>>> {
+    /// Series of a unit of work.
+    pub(crate) fn unit(&self) -> usize {
+        (CELLS / self.grid.steps.max(1)).clamp(16, 128)
+    }
+
+    /// Gives stored series to `make`, a few at a time, on all threads. Those of a selector that the query has again are
+    /// kept while they are not too many.
+    pub(crate) fn each_columns(
+        &mut self,
+        stored: &Stored,
+        stages: usize,
+        make: &MakeOf<'_>,
+        sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>,
+    ) -> Done<()> {
         self.alive()?;
-        let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
-        let key = (texts.join(","), first, last);
-        if let Some(known) = self.shared.get(&key) {
-            return Ok(Arc::clone(known));
+        let (key, unit) = (stored.key(), self.unit());
+        let again = self.uses.get(&key.0).is_some_and(|uses| *uses > 1);
+        if again && !self.shared.contains_key(&key) {
+            let kept = self.read_at_most(stored, SHARED_MAX)?.map_or(Shared::TooLarge, Shared::Whole);
+            self.shared.insert(key.clone(), kept);
         }
-        let failed = |error: storage::ReadError| match error {
-            storage::ReadError::Canceled => QueryError::Canceled,
-            error => QueryError::Execution(error.to_string()),
+        if let Some(Shared::Whole(all)) = self.shared.get(&key) {
+            let all = Arc::clone(all);
+            let mut parts = all.chunks(unit);
+            return worker::drive(self, stages, &mut || Ok(parts.next()), make, sink);
+        }
+        let querier = self.storage.querier(Timestamp(stored.first.saturating_add(1)), Timestamp(stored.last));
+        let mut set = querier.select(&stored.matchers).map_err(failed)?;
+        let mut next = || set.next_share(unit).map_err(failed);
+        let make = |worker: &mut Worker<'_>, share: Box<dyn Share>, out: &mut Vec<Made>| {
+            let gave = |all: &Result<Vec<Columns>, storage::ReadError>| {
+                let all = all.as_deref().unwrap_or_default();
+                let samples = all.iter().map(|one| one.times.len() + one.histograms.len()).sum::<usize>();
+                Spent {
+                    series: all.len() as u64,
+                    samples: samples as u64,
+                    bytes: weigh(all) as u64,
+                    ..Spent::default()
+                }
+            };
+            let all = worker.spend(0, |_| share.columns(), gave).map_err(failed)?;
+            let bytes = weigh(&all);
+            worker.hold(bytes)?;
+            worker.alive()?;
+            let made = make(worker, &all, out);
+            worker.release(bytes);
+            made
         };
-        let querier = self.storage.querier(Timestamp(first.saturating_add(1)), Timestamp(last));
-        let mut set = querier.select(matchers).map_err(failed)?;
-        let (mut batch, mut all) = (Vec::new(), Vec::new());
+        worker::drive(self, stages, &mut next, &make, sink)
+    }
+
+    /// The stored series, unless they have more than `most` bytes.
+    fn read_at_most(&mut self, stored: &Stored, most: usize) -> Done<Option<Arc<Vec<Columns>>>> {
+        let querier = self.storage.querier(Timestamp(stored.first.saturating_add(1)), Timestamp(stored.last));
+        let mut set = querier.select(&stored.matchers).map_err(failed)?;
+        let (mut batch, mut all, mut bytes) = (Vec::new(), Vec::new(), 0_usize);
         loop {
             set.next_batch(BATCH, &mut batch).map_err(failed)?;
             if batch.is_empty() {
                 break;
             }
             self.alive()?;
-            for columns in &batch {
-                let histograms: usize = columns.histograms.len() * size_of::<FloatHistogram>();
-                self.store(columns.times.len() * 16 + histograms + columns.labels.packed_len() + 128)?;
+            let more = weigh(&batch);
+            bytes = bytes.saturating_add(more);
+            if bytes > most {
+                self.stored = self.stored.saturating_sub(bytes - more);
+                return Ok(None);
             }
+            self.store(more)?;
             all.append(&mut batch);
         }
-        let all = Arc::new(all);
-        self.shared.insert(key, Arc::clone(&all));
-        Ok(all)
+        Ok(Some(Arc::new(all)))
     }
 
-    /// The newest sample of each step, at most `lookback` old and not stale.
-    pub(crate) fn instant(&mut self, selector: &Selector, at: usize, want: Want) -> Done<Vec<Row>> {
-        let mut rows = Vec::new();
-        self.each_instant(selector, at, want, &mut |run, row| {
-            run.hold_row(&row)?;
-            rows.push(row);
-            Ok(())
-        })?;
-        Ok(rows)
-    }
-
-    /// The same, giving each row away. O(samples + steps) per series, O(steps) for those that share sample times.
-    pub(crate) fn each_instant(
-        &mut self,
-        selector: &Selector,
-        at: usize,
-        want: Want,
-        sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>,
-    ) -> Done<()> {
-        let lookback = self.context.lookback;
+    /// The series an instant selector reads, and how it makes rows of them: the newest sample of each step, at most
+    /// `lookback` old and not stale. O(samples + steps) per series, O(steps) for those that share sample times.
+    pub(crate) fn instant_source(&self, selector: &Selector, at: usize, want: Want) -> (Stored, Instant) {
         let smoothed = selector.extension == Extension::Smoothed && want == Want::Value;
-        let at_step = |step| look(&selector.when, &self.context, &self.grid, step);
-        let (one, other) = (at_step(0), at_step(self.grid.steps.saturating_sub(1)));
-        let last = one.max(other).saturating_add(if smoothed { lookback } else { 0 });
-        let all = self.read(&selector.matchers, one.min(other).saturating_sub(lookback), last)?;
-        let make = |worker: &mut Worker<'_>, newest: &mut Option<(Arc<[i64]>, Vec<u32>)>, columns: &Columns| {
-            let row = if smoothed {
-                worker.smoothed_row(selector, columns, at)
-            } else if columns.histograms.is_empty() && want == Want::Value {
-                let fits = newest.as_ref().is_some_and(|(times, _)| *times == columns.times);
-                if !fits {
-                    *newest = Some((Arc::clone(&columns.times), worker.newest(selector, &columns.times)));
-                }
-                gathered(columns, newest.as_ref().map_or(&[][..], |(_, places)| places))
-            } else {
-                worker.newest_row(selector, columns, want)
-            };
-            Ok(Some(row).filter(|row| !row.is_empty()))
+        let instant = Instant {
+            pin: pin(&selector.when, &self.context),
+            offset: selector.when.offset.ms(),
+            lookback: self.context.lookback,
+            grid: self.grid,
+            want,
+            smoothed,
+            statistics: selector.statistics,
+            at,
+            counts: self.counts,
         };
-        worker::rows(self, &all, make, sink)
+        let (one, other) = (instant.look(0), instant.look(self.grid.steps.saturating_sub(1)));
+        let last = one.max(other).saturating_add(if smoothed { instant.lookback } else { 0 });
+        let first = one.min(other).saturating_sub(instant.lookback);
+        (Stored { matchers: selector.matchers.clone(), first, last }, instant)
     }
 
-    /// The series of a range argument and where its windows lie.
-    pub(crate) fn windows(&mut self, arg: &Expr) -> Done<(Vec<Series>, Windows)> {
+    /// The series that a range selector reads.
+    pub(crate) fn range_source(&self, selector: &Selector, windows: &Windows) -> Stored {
+        let (first, last) = self.reach(windows);
+        Stored { matchers: selector.matchers.clone(), first, last }
+    }
+
+    /// Where the windows of a range argument lie.
+    pub(crate) fn windows(&self, arg: &Expr) -> Done<Windows> {
         match &arg.bare().node {
             Node::Select(selector) => {
                 let range = selector.range.as_ref().map_or(0, Length::ms);
-                let windows = self.windows_of(range, &selector.when, selector.extension);
-                let (first, last) = self.reach(&windows);
-                let all = self.read(&selector.matchers, first, last)?;
-                Ok((all.iter().map(|columns| series(columns, selector.statistics)).collect(), windows))
+                Ok(self.windows_of(range, &selector.when, selector.extension))
             }
-            Node::Subquery { body, range, step, when } => {
-                let windows = self.windows_of(range.ms(), when, Extension::None);
-                let step = step.as_ref().map_or(self.context.interval, Length::ms);
-                Ok((self.subquery(body, &windows, step)?, windows))
-            }
+            Node::Subquery { range, when, .. } => Ok(self.windows_of(range.ms(), when, Extension::None)),
             _ => Err(QueryError::Execution("expected a range vector".to_owned())),
         }
     }
@@ -185,8 +257,9 @@ impl Run<'_> {
         (windows.bounds(one.min(other)).0, windows.bounds(one.max(other)).1)
     }
 
-    /// Evaluates the body at the absolute multiples of the step that any window can see.
-    fn subquery(&mut self, body: &Expr, windows: &Windows, step: i64) -> Done<Vec<Series>> {
+    /// The absolute multiples of a subquery's step that any window can see; none when there are none.
+    pub(crate) fn subquery_grid(&self, windows: &Windows, step: Option<&Length>) -> Done<Option<Grid>> {
+        let step = step.map_or(self.context.interval, Length::ms);
         if step <= 0 {
             return Err(QueryError::Execution("the step of a subquery must be positive".to_owned()));
         }
@@ -197,26 +270,45 @@ impl Run<'_> {
             start = start.saturating_add(step);
         }
         if start > last {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let steps =
             usize::try_from((i128::from(last) - i128::from(start)) / i128::from(step) + 1).unwrap_or(usize::MAX);
         if steps > self.samples_max() {
             return Err(QueryError::TooManySamples);
         }
-        let outer = std::mem::replace(&mut self.grid, Grid { start, step, steps });
-        let inner = self.grid;
-        let table = self.eval(body);
-        self.grid = outer;
-        let Table::Rows(rows) = table? else {
-            return Err(QueryError::Execution("subquery is only allowed on instant vector".to_owned()));
-        };
-        Ok(rows.into_iter().map(|row| points(row, &inner)).collect())
+        Ok(Some(Grid { start, step, steps }))
+    }
+
+    /// All series of a range argument.
+    fn all_series(&mut self, arg: &Expr, windows: &Windows) -> Done<Vec<Series>> {
+        match &arg.bare().node {
+            Node::Select(selector) => {
+                let stored = self.range_source(selector, windows);
+                let most = self.budget.bytes_max;
+                let all = self.read_at_most(&stored, usize::MAX)?.ok_or(QueryError::TooMuchMemory(most))?;
+                Ok(all.iter().map(|columns| series(columns, selector.statistics)).collect())
+            }
+            Node::Subquery { body, step, .. } => {
+                let Some(inner) = self.subquery_grid(windows, step.as_ref())? else { return Ok(Vec::new()) };
+                let outer = std::mem::replace(&mut self.grid, inner);
+                let rows = self.rows(body);
+                self.grid = outer;
+                Ok(rows?.into_iter().map(|row| points(row, &inner)).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// The samples of a bare range argument at the one step of an instant query.
     pub(crate) fn raw(&mut self, arg: &Expr) -> Done<Vec<Series>> {
-        let (all, windows) = self.windows(arg)?;
+        let windows = self.windows(arg)?;
+        let subquery = matches!(arg.bare().node, Node::Subquery { .. });
+        let seen = std::mem::take(&mut self.seen);
+        let all = self.all_series(arg, &windows);
+        let inner = std::mem::replace(&mut self.seen, seen);
+        self.seen.at(0, inner.total as usize);
+        let all = all?;
         let (first, last) = windows.bounds(windows.end(&self.grid, 0));
         let mut out = Vec::new();
         for series in all {
@@ -225,12 +317,36 @@ impl Run<'_> {
             if floats.is_empty() && histograms.is_empty() {
                 continue;
             }
-            self.hold(floats.len() + histograms.iter().map(|(_, one)| one.weight()).sum::<usize>())?;
+            let weight = floats.len() + histograms.iter().map(|(_, one)| one.weight()).sum::<usize>();
+            self.hold(weight)?;
+            if !subquery {
+                self.seen.at(0, weight);
+            }
             let (times, values) = (series.times[floats.clone()].into(), series.values[floats].into());
             out.push(Series { times, values, histograms, ..series });
         }
         Ok(out)
     }
+}
+
+fn failed(error: storage::ReadError) -> QueryError {
+    match error {
+        storage::ReadError::Canceled => QueryError::Canceled,
+        error => QueryError::Execution(error.to_string()),
+    }
+}
+
+/// Bytes of columns; times that neighbours share count once.
+fn weigh(all: &[Columns]) -> usize {
+    let mut bytes = 0;
+    let mut known: Option<&Arc<[i64]>> = None;
+    for columns in all {
+        let own = known.is_none_or(|known| !Arc::ptr_eq(known, &columns.times));
+        bytes += columns.values.len() * 8 + if own { columns.times.len() * 8 } else { 0 };
+        bytes += columns.histograms.len() * size_of::<FloatHistogram>() + columns.labels.packed_len() + 128;
+        known = Some(&columns.times);
+    }
+    bytes
 }
 
 /// The floats at places counted from 1, stale ones left out.
@@ -244,34 +360,62 @@ fn gathered(columns: &Columns, places: &[u32]) -> Row {
     row
 }
 
-impl Worker<'_> {
+impl Instant {
+    /// The time looked at, at one step.
+    fn look(&self, step: usize) -> i64 {
+        self.pin.unwrap_or_else(|| self.grid.time(step)).saturating_sub(self.offset)
+    }
+
+    /// The row of a series.
+    pub(crate) fn row(&self, worker: &mut Worker<'_>, kept: &mut Kept, columns: &Columns) -> Row {
+        let row = self.uncounted(worker, kept, columns);
+        if self.counts {
+            worker.seen.row(&row);
+        }
+        row
+    }
+
+    fn uncounted(&self, worker: &mut Worker<'_>, kept: &mut Kept, columns: &Columns) -> Row {
+        if self.smoothed {
+            return self.smoothed_row(worker, columns);
+        }
+        if !columns.histograms.is_empty() || self.want != Want::Value {
+            return self.newest_row(columns);
+        }
+        let same = |times: &Arc<[i64]>| Arc::ptr_eq(times, &columns.times) || *times == columns.times;
+        if !kept.newest.as_ref().is_some_and(|(times, _)| same(times)) {
+            kept.newest = Some((Arc::clone(&columns.times), self.newest(&columns.times)));
+        }
+        gathered(columns, kept.newest.as_ref().map_or(&[][..], |(_, places)| places))
+    }
+
     /// One more than the place of the newest sample of each step, 0 where there is none.
-    fn newest(&self, selector: &Selector, times: &[i64]) -> Vec<u32> {
+    fn newest(&self, times: &[i64]) -> Vec<u32> {
         let mut next = 0;
         let place = |step| {
-            let at = look(&selector.when, self.context, &self.grid, step);
+            let at = self.look(step);
             while times.get(next).is_some_and(|time| *time <= at) {
                 next += 1;
             }
-            let fresh = next > 0 && times[next - 1] > at.saturating_sub(self.context.lookback);
+            let fresh = next > 0 && times[next - 1] > at.saturating_sub(self.lookback);
             if fresh { next as u32 } else { 0 }
         };
         (0..self.grid.steps).map(place).collect()
     }
 
-    fn newest_row(&self, selector: &Selector, columns: &Columns, want: Want) -> Row {
+    fn newest_row(&self, columns: &Columns) -> Row {
         let mut row = Row::empty(columns.labels.clone(), self.grid.steps);
         let (mut floats, mut histograms) = (0, 0);
         let mut converted: Option<(usize, Arc<Histogram>)> = None;
         for step in 0..self.grid.steps {
-            let at = look(&selector.when, self.context, &self.grid, step);
+            let at = self.look(step);
             while columns.times.get(floats).is_some_and(|time| *time <= at) {
                 floats += 1;
             }
             while columns.histograms.get(histograms).is_some_and(|(time, _)| *time <= at) {
                 histograms += 1;
             }
-            let oldest = at.saturating_sub(self.context.lookback);
+            let oldest = at.saturating_sub(self.lookback);
             let float = floats.checked_sub(1).map(|place| (columns.times[place], place));
             let histogram = histograms.checked_sub(1).map(|place| (columns.histograms[place].0, place));
             let Some(time) = float.map(|one| one.0).max(histogram.map(|one| one.0)).filter(|time| *time > oldest)
@@ -287,14 +431,14 @@ impl Worker<'_> {
             if stale {
                 continue;
             }
-            match (want, histogram, float) {
+            match (self.want, histogram, float) {
                 (Want::Time, ..) => row.set(step, time as f64 / 1000.0),
                 (Want::Start, ..) => row.set(step, started(columns, time) as f64 / 1000.0),
                 (Want::Value, Some(place), _) => {
                     // Steps that see the same sample share it.
                     let known = converted.take().filter(|(have, _)| *have == place);
                     let (_, value) =
-                        known.unwrap_or_else(|| (place, Arc::new(histogram_at(columns, place, selector.statistics))));
+                        known.unwrap_or_else(|| (place, Arc::new(histogram_at(columns, place, self.statistics))));
                     row.set(step, Value::Histogram(Arc::clone(&value)));
                     converted = Some((place, value));
                 }
@@ -306,27 +450,27 @@ impl Worker<'_> {
     }
 
     /// `smoothed`: between the neighbours of a step, or the newest sample when none follows.
-    fn smoothed_row(&mut self, selector: &Selector, columns: &Columns, position: usize) -> Row {
-        let series = series(columns, selector.statistics);
+    fn smoothed_row(&self, worker: &mut Worker<'_>, columns: &Columns) -> Row {
+        let series = series(columns, self.statistics);
         let mut row = Row::empty(series.labels.clone(), self.grid.steps);
         let name = series.labels.metric_name().to_owned();
         for step in 0..self.grid.steps {
-            let at = look(&selector.when, self.context, &self.grid, step);
-            let (first, last) = (at.saturating_sub(self.context.lookback), at.saturating_add(self.context.lookback));
+            let at = self.look(step);
+            let (first, last) = (at.saturating_sub(self.lookback), at.saturating_add(self.lookback));
             let floats = slice(&series.times, first, last);
             let histograms = part(&series.histograms, first, last);
             if !floats.is_empty() && !histograms.is_empty() {
-                self.notes.add(position, &Note::Mixed(&name));
+                worker.notes.add(self.at, &Note::Mixed(&name));
                 continue;
             }
             if floats.is_empty() {
                 match smooth_histogram(histograms, at) {
                     Ok(Some((value, bounds))) => {
-                        bounds.iter().for_each(|operation| self.notes.add(position, &Note::Rebounded(*operation)));
+                        bounds.iter().for_each(|operation| worker.notes.add(self.at, &Note::Rebounded(*operation)));
                         row.set(step, value);
                     }
                     Ok(None) => {}
-                    Err(Incompatible) => self.notes.add(position, &Note::MixedSchemas(&name)),
+                    Err(Incompatible) => worker.notes.add(self.at, &Note::MixedSchemas(&name)),
                 }
                 continue;
             }
@@ -366,7 +510,7 @@ fn histogram_at(columns: &Columns, place: usize, statistics: bool) -> Histogram 
 }
 
 /// A stored series without stale samples.
-fn series(columns: &Columns, statistics: bool) -> Series {
+pub(crate) fn series(columns: &Columns, statistics: bool) -> Series {
     let stale = columns.values.iter().any(|value| is_stale(*value));
     let (times, values) = if stale {
         let live = columns.times.iter().zip(columns.values.iter()).filter(|(_, value)| !is_stale(**value));
@@ -383,6 +527,22 @@ fn series(columns: &Columns, statistics: bool) -> Series {
     let histogram_starts =
         if known { histograms.iter().map(|(time, _)| started(columns, *time)).collect() } else { Vec::new() };
     Series { labels: columns.labels.clone(), unnamed: false, times, values, starts, histograms, histogram_starts }
+}
+
+/// A row as a series; `times` are those of all steps, for rows without a hole.
+pub(crate) fn windowed_points(row: Row, grid: &Grid, times: &Arc<[i64]>) -> Series {
+    if row.histograms.is_some() || row.present.contains(&false) {
+        return points(row, grid);
+    }
+    Series {
+        labels: row.labels,
+        unnamed: row.unnamed,
+        times: Arc::clone(times),
+        values: row.cells.into(),
+        starts: Vec::new(),
+        histograms: Vec::new(),
+        histogram_starts: Vec::new(),
+    }
 }
 
 /// A row as a series.

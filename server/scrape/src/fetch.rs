@@ -2,7 +2,7 @@
 
 use crate::{Failure, ScrapeConfig, runner::Shared};
 use client::{Client, Encoding, FetchError, Options, Request};
-use exposition::{Escaping, Format};
+use exposition::Format;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{ACCEPT, CONTENT_TYPE},
@@ -59,6 +59,11 @@ impl Http {
         }))
     }
 
+    /// Whether there is a client.
+    pub(crate) fn works(&self) -> bool {
+        self.0.is_ok()
+    }
+
     /// One GET into `body`.
     pub(crate) async fn fetch(
         &self,
@@ -71,7 +76,7 @@ impl Http {
         let limit = if config.body_size_limit > 0 { config.body_size_limit } else { BODY_MAX };
         let request = Request {
             headers: headers(timeout, config),
-            accept: if config.compression { &[Encoding::Gzip] } else { &[] },
+            accept: if compressed(url, config) { &[Encoding::Gzip] } else { &[] },
             ..Request::get(url, timeout, limit)
         };
         let response = client.fetch(&request, body).await.map_err(|error| match error {
@@ -86,9 +91,21 @@ impl Http {
     }
 }
 
+/// Whether a compressed body is worth its inflating.
+fn compressed(url: &str, config: &ScrapeConfig) -> bool {
+    config.compression && !(config.features.plain_on_loopback && is_loopback(url))
+}
+
+/// Whether the target is on this machine. Names are not looked up, but `localhost` is known.
+fn is_loopback(url: &str) -> bool {
+    let Some(host) = url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)) else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<std::net::IpAddr>().map_or(host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback())
+}
+
 fn headers(timeout: Duration, config: &ScrapeConfig) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let accept = exposition::accept_header(&config.protocols, Escaping::AllowUtf8);
+    let accept = exposition::accept_header(&config.protocols, config.escaping);
     if let Ok(accept) = HeaderValue::from_str(&accept) {
         headers.insert(ACCEPT, accept);
     }
@@ -166,6 +183,23 @@ mod tests {
             for line in [encoding, "X-Prometheus-Scrape-Timeout-Seconds: 60\r\n", "User-Agent: Prometheus/x\r\n"] {
                 assert!(head.contains(line), "{line}{head}");
             }
+        }
+    }
+
+    #[test]
+    fn local_targets_are_asked_for_plain_bodies_when_that_is_wanted() {
+        let mut one = config(&[]);
+        for (url, local) in [
+            ("http://127.0.0.1:9/m", true),
+            ("http://[::1]/m", true),
+            ("https://localhost:1/", true),
+            ("http://10.0.0.1/m", false),
+            ("http://localhost.example/m", false),
+        ] {
+            one.features.plain_on_loopback = false;
+            assert!(compressed(url, &one), "{url}");
+            one.features.plain_on_loopback = true;
+            assert_eq!(compressed(url, &one), !local, "{url}");
         }
     }
 

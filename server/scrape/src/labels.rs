@@ -1,7 +1,7 @@
 //! From exposed labels to stored ones: the target's labels, clashes, relabelling, limits.
 
-use crate::{Failure, ScrapeConfig};
-use model::{Builder, Labels, Relabel};
+use crate::{Failure, NameValidation, ScrapeConfig};
+use model::{Builder, Labels, Relabel, is_legacy_label_name, is_legacy_metric_name};
 
 /// The labels under which an exposed series is stored; none when relabelling drops it. `exposed` is used up.
 pub(crate) fn stored(config: &ScrapeConfig, target: &Labels, exposed: &mut Builder) -> Result<Option<Labels>, Failure> {
@@ -31,11 +31,21 @@ pub(crate) fn stored(config: &ScrapeConfig, target: &Labels, exposed: &mut Build
     if labels.metric_name().is_empty() {
         return Err(Failure::new("missing metric name (__name__ label)"));
     }
-    if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty()) {
-        return Err(Failure::new(format!("invalid metric name or label names: label {name:?} of {labels}")));
+    if !valid(config.validation, &labels) {
+        return Err(Failure::new(format!("invalid metric name or label names: {labels}")));
     }
     limits(config, &labels)?;
     Ok(Some(labels))
+}
+
+/// Whether all names are allowed. UTF-8 they are.
+fn valid(validation: NameValidation, labels: &Labels) -> bool {
+    match validation {
+        NameValidation::Utf8 => labels.iter().all(|(name, _)| !name.is_empty()),
+        NameValidation::Legacy => {
+            is_legacy_metric_name(labels.metric_name()) && labels.iter().all(|(name, _)| is_legacy_label_name(name))
+        }
+    }
 }
 
 fn limits(config: &ScrapeConfig, labels: &Labels) -> Result<(), Failure> {
@@ -102,6 +112,18 @@ mod tests {
             &[("__name__", "a"), ("job", "own"), ("exported_job", "x")],
             "a{exported_exported_exported_job=\"x\", exported_exported_job=\"own\", exported_job=\"e\", job=\"j\"}",
         );
+    }
+
+    #[test]
+    fn names_beyond_ascii_are_refused_when_the_job_wants_old_ones() {
+        let legacy = ScrapeConfig { validation: NameValidation::Legacy, ..config(&[]) };
+        for (name, label, fits) in [("a:b", "l", true), ("a.b", "l", false), ("a", "l.m", false), ("é", "l", false)] {
+            for (config, want) in [(&legacy, fits), (&config(&[]), true)] {
+                let mut builder = Builder::from(&Labels::from_pairs([("__name__", name), (label, "v")]));
+                let stored = stored(config, &Labels::empty(), &mut builder);
+                assert_eq!(stored.is_ok(), want, "{name} {label}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use discovery::Group;
 use model::{Builder, Duration, Labels, Relabel};
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 /// One scrape configuration, defaults filled in. Limits of 0 are off.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +64,82 @@ pub struct ScrapeConfig {
     pub always_scrape_classic: bool,
     /// Whether classic histograms are stored as native ones with custom buckets.
     pub convert_classic_histograms: bool,
-    /// Whether type and unit of a family become labels of its series. A feature of the server, not of a job.
+    /// Which names series may have.
+    pub validation: NameValidation,
+    /// How targets write names that older readers do not know.
+    pub escaping: exposition::Escaping,
+    /// Buckets of a native histogram; one with more is made coarser, and fails the scrape when that does not help.
+    pub bucket_limit: u64,
+    /// Growth from one bucket of a native histogram to the next, at least; finer ones are made coarser. 0 is off.
+    pub bucket_factor_min: f64,
+    /// File to which failures are written, a JSON object a line.
+    pub failure_log: Option<PathBuf>,
+    /// What the server has switched on.
+    pub features: Features,
+}
+
+impl Default for ScrapeConfig {
+    /// Upstream's defaults, without a name.
+    fn default() -> Self {
+        Self {
+            job_name: String::new(),
+            interval: Duration::from_millis(60_000),
+            timeout: Duration::from_millis(10_000),
+            scheme: "http".into(),
+            http: client::HttpConfig::default(),
+            metrics_path: "/metrics".into(),
+            honor_labels: false,
+            honor_timestamps: true,
+            params: BTreeMap::new(),
+            compression: true,
+            relabel: Vec::new(),
+            metric_relabel: Vec::new(),
+            groups: Vec::new(),
+            body_size_limit: 0,
+            sample_limit: 0,
+            label_limit: 0,
+            label_name_length_limit: 0,
+            label_value_length_limit: 0,
+            target_limit: 0,
+            fallback: None,
+            protocols: exposition::Protocol::DEFAULT.to_vec(),
+            track_timestamps_staleness: false,
+            extra_metrics: false,
+            keep_dropped_targets: 0,
+            native_histograms: false,
+            always_scrape_classic: false,
+            convert_classic_histograms: false,
+            validation: NameValidation::Utf8,
+            escaping: exposition::Escaping::AllowUtf8,
+            bucket_limit: 0,
+            bucket_factor_min: 0.0,
+            failure_log: None,
+            features: Features::default(),
+        }
+    }
+}
+
+/// Switches of the server that change what a scrape stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Type and unit of a family become labels of its series.
     pub type_and_unit_labels: bool,
+    /// Exemplars are stored.
+    pub exemplars: bool,
+    /// A counter that says when it started gets a sample 0 for that time.
+    pub start_zero_samples: bool,
+    /// Targets on this machine are asked for bodies without compression, which saves inflating them.
+    pub plain_on_loopback: bool,
+}
+
+/// Which names metrics and labels may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameValidation {
+    /// Any UTF-8.
+    #[default]
+    Utf8,
+    /// ASCII letters, digits, `_`, and `:` in names of metrics.
+    Legacy,
 }
 
 /// Whether the last scrape worked.
@@ -268,32 +345,8 @@ pub(crate) mod tests {
         ScrapeConfig {
             job_name: "j".into(),
             interval: Duration::from_millis(15_000),
-            timeout: Duration::from_millis(10_000),
-            scheme: "http".into(),
-            http: client::HttpConfig::default(),
-            metrics_path: "/metrics".into(),
-            honor_labels: false,
-            honor_timestamps: true,
-            params: BTreeMap::new(),
-            compression: true,
-            relabel: Vec::new(),
-            metric_relabel: Vec::new(),
             groups: vec![Group { source: "0".into(), targets, labels: Labels::from_pairs([("dc", "a")]) }],
-            body_size_limit: 0,
-            sample_limit: 0,
-            label_limit: 0,
-            label_name_length_limit: 0,
-            label_value_length_limit: 0,
-            target_limit: 0,
-            fallback: None,
-            protocols: exposition::Protocol::DEFAULT.to_vec(),
-            track_timestamps_staleness: false,
-            extra_metrics: false,
-            keep_dropped_targets: 0,
-            native_histograms: false,
-            always_scrape_classic: false,
-            convert_classic_histograms: false,
-            type_and_unit_labels: false,
+            ..ScrapeConfig::default()
         }
     }
 

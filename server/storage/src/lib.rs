@@ -8,11 +8,13 @@ mod cardinality;
 mod continuity;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod exemplars;
 mod head;
 mod memory;
 
 pub use cardinality::Cardinality;
 pub use continuity::hinted;
+pub use exemplars::{ExemplarCounts, Exemplars};
 pub use memory::{Limits, Memory, SAMPLES_FLAG, SERIES_FLAG};
 
 use model::{Exemplar, FloatHistogram, Labels, Matcher, Metadata, Sample, Timestamp};
@@ -177,9 +179,31 @@ pub trait Querier: Send {
 }
 
 /// Series on their way out, a batch at a time.
-pub trait SeriesSet {
+pub trait SeriesSet: Send {
     /// Fills `batch` with the next series, at most `series_max` of them; an empty batch is the end.
     fn next_batch(&mut self, series_max: usize, batch: &mut Vec<Columns>) -> Result<(), ReadError>;
+    /// The next series before their samples are decoded, at most `series_max` of them; none is the end. Shares follow
+    /// each other as batches do, whoever decodes them and when.
+    fn next_share(&mut self, series_max: usize) -> Result<Option<Box<dyn Share>>, ReadError> {
+        let mut batch = Vec::new();
+        self.next_batch(series_max, &mut batch)?;
+        Ok(if batch.is_empty() { None } else { Some(Box::new(Decoded(batch))) })
+    }
+}
+
+/// Some series of a [`SeriesSet`] that are yet to be decoded, on whichever thread has time.
+pub trait Share: Send {
+    /// The series in their order; those without a sample in the range are left out, so that there may be none.
+    fn columns(self: Box<Self>) -> Result<Vec<Columns>, ReadError>;
+}
+
+/// A share of what lies decoded.
+struct Decoded(Vec<Columns>);
+
+impl Share for Decoded {
+    fn columns(self: Box<Self>) -> Result<Vec<Columns>, ReadError> {
+        Ok(self.0)
+    }
 }
 
 /// One series as columns: `times[i]` goes with `values[i]`. Histogram samples are listed apart by time; a float

@@ -3,9 +3,9 @@
 use crate::{
     Error, Options,
     admin::Retention,
-    exemplars::Ring,
     head::{Head, replay::Replay, segments},
     manifest::Manifest,
+    metrics::{Progress, Refusals},
     part::Part,
     record::{self, Batch},
     snapshot::{self, Restored},
@@ -24,7 +24,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use storage::{Appender, Cardinality, Querier, ReadError, SeriesExemplars, Stats, Storage};
+use storage::{Appender, Cardinality, Exemplars, Querier, ReadError, SeriesExemplars, Stats, Storage};
 
 /// The folder of the log.
 const LOG: &str = "wal";
@@ -44,12 +44,13 @@ pub struct Tsdb {
     /// Those of the manifest, for readers.
     pub(crate) tombstones: RwLock<Arc<Vec<Tombstone>>>,
     pub(crate) retention: RwLock<Arc<Vec<Retention>>>,
-    pub(crate) exemplars: Mutex<Ring>,
+    pub(crate) exemplars: Mutex<Exemplars>,
     /// The newest sample when the head was last written.
     pub(crate) snapshot_at: Mutex<Option<i64>>,
-    /// Memory of commits, for the next ones: a record unpacked and packed, and batches.
-    pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>)>,
+    /// Memory of commits, for the next ones: a record unpacked and packed, and what its floats build on.
+    pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>, Vec<u64>)>,
     pub(crate) batches: Mutex<Vec<Batch>>,
+    pub(crate) refusals: Refusals,
     recovery: Recovery,
     pub(crate) damaged: AtomicU64,
 }
@@ -61,6 +62,14 @@ impl Tsdb {
     /// # Errors
     /// [`Error`]: the disk, or a manifest that is not one.
     pub fn open(disk: Disk, options: Options) -> Result<Self, Error> {
+        Self::open_watched(disk, options, &Progress::default())
+    }
+
+    /// As [`Tsdb::open`]; `progress` tells meanwhile how far it is.
+    ///
+    /// # Errors
+    /// As [`Tsdb::open`].
+    pub fn open_watched(disk: Disk, options: Options, progress: &Progress) -> Result<Self, Error> {
         let mut manifest = Manifest::read(&disk)?;
         remove_strangers(&disk, &manifest)?;
         let mut damaged = 0;
@@ -107,7 +116,9 @@ impl Tsdb {
             }
             Ok(())
         };
-        let (mut log, recovery) = Log::open(&disk, LOG, options.log, replay).map_err(Error::disk("reading the log"))?;
+        let watch = |first, current, last| progress.set(first, current, last);
+        let (mut log, recovery) =
+            Log::open_watched(&disk, LOG, options.log, replay, watch).map_err(Error::disk("reading the log"))?;
         log.skip_to(known);
         if recovery.lost > 0 {
             tracing::error!(records = recovery.lost, "records of the log are missing");
@@ -126,6 +137,7 @@ impl Tsdb {
             snapshot_at: Mutex::new(snapshot_at),
             scratch: Mutex::default(),
             batches: Mutex::default(),
+            refusals: Refusals::default(),
             recovery,
             damaged: AtomicU64::new(damaged),
         })

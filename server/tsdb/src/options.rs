@@ -52,7 +52,7 @@ impl Default for Options {
             job_series_flag: "--storage.head.job-series-max",
             out_of_order_ms: 0,
             exemplars_max: 0,
-            segment_bytes: 4 << 20,
+            segment_bytes: 1 << 20,
             snapshot_ms: HOUR_MS / 6,
             retention_ms: Some(15 * 24 * HOUR_MS),
             retention_bytes: None,

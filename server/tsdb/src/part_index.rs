@@ -7,12 +7,17 @@ use crate::{
     writer::GROUP,
 };
 use chunk::{Damaged, varint};
-use model::{Builder, Labels};
-use std::cmp::Ordering;
+use model::Labels;
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, hash_map::Entry},
+};
 use storage::ReadError;
 
 /// Labels of one series beyond this many are damage.
 const LABELS_MAX: usize = 1 << 16;
+/// Texts kept while labels are read, at most.
+const TEXTS_MAX: usize = 1 << 16;
 
 impl Part {
     /// The strings of a block, until `visit` answers false.
@@ -45,6 +50,31 @@ impl Part {
             !found
         })?;
         if found { Ok(()) } else { Err(Damaged) }
+    }
+
+    /// The number of the first string that is not before a text. O(log strings).
+    fn lower(&self, text: &str) -> Result<u32, Damaged> {
+        let (mut low, mut high) = (0, self.strings.div_ceil(RUN));
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let mut before = false;
+            self.block(middle, |_, have| {
+                before = have < text;
+                false
+            })?;
+            if before { low = middle + 1 } else { high = middle }
+        }
+        let mut found = low * RUN;
+        if let Some(block) = low.checked_sub(1) {
+            self.block(block, |number, have| {
+                let before = have < text;
+                if !before {
+                    found = number;
+                }
+                before
+            })?;
+        }
+        u32::try_from(found).map_err(|_| Damaged)
     }
 
     /// The number of a string. O(log strings).
@@ -134,16 +164,33 @@ impl Part {
         Ok(ids)
     }
 
-    /// All values of a label, in order, with the bytes of their lists.
-    fn each_value(&self, name: &str, mut visit: impl FnMut(&str, &[u8]) -> Result<(), Damaged>) -> Result<(), Damaged> {
+    /// The values of a label that begin with a prefix, in order, with the bytes of their lists. Strings are read a block
+    /// at a time, as they follow each other.
+    fn each_value(
+        &self,
+        name: &str,
+        prefix: &str,
+        mut visit: impl FnMut(&str, &[u8]) -> Result<(), Damaged>,
+    ) -> Result<(), Damaged> {
         let Some(name) = self.find(name)? else { return Ok(()) };
-        self.each_pair(name, 0, |have, value, list| {
+        let first = if prefix.is_empty() { 0 } else { self.lower(prefix)? };
+        let (mut block, mut texts): (usize, Vec<String>) = (usize::MAX, Vec::new());
+        self.each_pair(name, first, |have, value, list| {
             if have != name {
                 return Ok(false);
             }
-            let mut visited = Ok(());
-            self.string(value, |text| visited = visit(text, list))?;
-            visited.map(|()| true)
+            if value as usize / RUN != block {
+                (block, texts) = (value as usize / RUN, Vec::with_capacity(RUN));
+                self.block(block, |_, text| {
+                    texts.push(text.to_owned());
+                    true
+                })?;
+            }
+            let text = texts.get(value as usize % RUN).ok_or(Damaged)?;
+            if !text.starts_with(prefix) {
+                return Ok(false);
+            }
+            visit(text, list).map(|()| true)
         })
     }
 
@@ -171,7 +218,7 @@ impl Part {
             values.push(text.to_owned());
             Ok(())
         };
-        self.each_value(name, visit).map_err(self.damaged())?;
+        self.each_value(name, "", visit).map_err(self.damaged())?;
         Ok(values)
     }
 
@@ -184,10 +231,18 @@ impl Part {
 
     /// The labels of a series.
     pub(crate) fn labels(&self, series: u32) -> Result<Labels, ReadError> {
-        self.take_labels(series).map_err(self.damaged())
+        self.labels_with(series, &mut HashMap::new())
     }
 
-    fn take_labels(&self, series: u32) -> Result<Labels, Damaged> {
+    /// The labels of a series; `texts` keeps what was read of the strings, for the next one.
+    pub(crate) fn labels_with(&self, series: u32, texts: &mut HashMap<u32, Box<str>>) -> Result<Labels, ReadError> {
+        if texts.len() > TEXTS_MAX {
+            texts.clear();
+        }
+        self.take_labels(series, texts).map_err(self.damaged())
+    }
+
+    fn take_labels(&self, series: u32, texts: &mut HashMap<u32, Box<str>>) -> Result<Labels, Damaged> {
         let section = self.section(self.series);
         let groups = usize::try_from(self.summary.series).map_err(|_| Damaged)?.div_ceil(GROUP);
         let (group, place) = (series as usize / GROUP, series as usize % GROUP);
@@ -211,15 +266,15 @@ impl Part {
                 }
             }
         }
-        let mut builder = Builder::default();
-        for (name, value) in pairs {
-            let mut pair = [String::new(), String::new()];
-            for (text, number) in pair.iter_mut().zip([name, value]) {
-                self.string(number, |have| have.clone_into(text))?;
+        for number in pairs.iter().flat_map(|(name, value)| [*name, *value]) {
+            if let Entry::Vacant(vacant) = texts.entry(number) {
+                let mut text = Box::default();
+                self.string(number, |have| text = Box::from(have))?;
+                vacant.insert(text);
             }
-            builder.set(&pair[0], &pair[1]);
         }
-        Ok(builder.build())
+        let text = |number: u32| texts.get(&number).map_or("", |text| &**text);
+        Ok(Labels::from_pairs(pairs.iter().map(|(name, value)| (text(*name), text(*value)))))
     }
 }
 
@@ -259,7 +314,7 @@ impl Postings for Checked<'_> {
         }))
     }
 
-    fn values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Ids<u32> {
+    fn values(&self, name: &str, prefix: &str, keep: &dyn Fn(&str) -> bool) -> Ids<u32> {
         let mut lists = Vec::new();
         let visit = |text: &str, list: &[u8]| {
             if keep(text) {
@@ -267,7 +322,7 @@ impl Postings for Checked<'_> {
             }
             Ok(())
         };
-        let visited = self.part.each_value(name, visit);
+        let visited = self.part.each_value(name, prefix, visit);
         self.or_empty(visited.map(|()| union(lists)))
     }
 }

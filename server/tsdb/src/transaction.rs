@@ -139,44 +139,8 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Makes the ids those of the head as it is now, and drops what it does not take any more.
-    fn revalidate(&mut self, head: &Head) {
-        let moved = head.stamp != self.stamp;
-        let current = |id: &mut u64| !moved || head.current(*id).map(|now| *id = now).is_some();
-        let next = |id: u64, at: i64| {
-            let newest = head.get(id).and_then(|series| head.newest_time(id, series));
-            at >= head.admit_from && newest.is_none_or(|last| at > last)
-        };
-        let Batch { floats, others, late, exemplars, metadata } = &mut self.batch;
-        // What has moved into parts, or was overtaken, since it was admitted comes too late.
-        floats.retain_mut(|float| current(&mut float.series) && next(float.series, float.at));
-        others.retain_mut(|sample| current(&mut sample.series) && next(sample.series, sample.at));
-        late.retain_mut(|sample| current(&mut sample.series));
-        exemplars.retain_mut(|(series, _)| current(series));
-        metadata.retain_mut(|(series, _)| current(series));
-        if moved {
-            self.unlogged.clear();
-            let all = floats.iter().map(|float| float.series);
-            let all = all.chain(others.iter().chain(late.iter()).map(|sample| sample.series));
-            let all = all.chain(exemplars.iter().map(|(series, _)| *series));
-            self.unlogged.extend(all.chain(metadata.iter().map(|(series, _)| *series)));
-        }
-        self.unlogged.sort_unstable();
-        self.unlogged.dedup();
-        self.unlogged.retain(|id| head.get(*id).is_some_and(|series| !series.is_logged()));
-    }
-}
-
-impl Appender for Transaction<'_> {
-    fn series(&mut self, labels: &Labels) -> Result<SeriesId, AppendError> {
-        if let Some(id) = self.db.head.read().find(labels, &mut self.key) {
-            return Ok(SeriesId(id));
-        }
-        self.db.head.write().register(labels).map(SeriesId)
-    }
-
-    fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError> {
-        let (id, at) = (series.0, at.0);
+    /// The hot path: one lock, no allocation, no search when series come in ascending order.
+    fn add_float(&mut self, id: u64, at: i64, value: f64) -> Result<(), AppendError> {
         let new = self.order.newest(&self.batch.floats, id).is_none();
         let follows = self.batch.floats.last().is_some_and(|last| last.series == id);
         // Behind a sample that is no plain float, or apart from the others of its series, it goes the long way.
@@ -185,11 +149,11 @@ impl Appender for Transaction<'_> {
         }
         let (admission, logged) = {
             let head = self.db.head.read();
-            let admission = match self.batch.floats.last().filter(|_| !new) {
-                Some(last) => head.judge(Some((last.at, &Entry::Float(last.value))), at, &Entry::Float(value))?,
+            match self.batch.floats.last().filter(|_| !new) {
+                // It was noted with the first of its series.
+                Some(last) => (head.judge(Some((last.at, &Entry::Float(last.value))), at, &Entry::Float(value))?, true),
                 None => head.admit_float(id, at, value)?,
-            };
-            (admission, head.get(id).is_some_and(crate::head::Series::is_logged))
+            }
         };
         if !logged && admission != Admission::Known {
             self.unlogged.push(id);
@@ -207,13 +171,72 @@ impl Appender for Transaction<'_> {
         Ok(())
     }
 
+    /// Makes the ids those of the head as it is now, and drops what it does not take any more. Answers whether the log
+    /// has the values that the floats build on, which are put into `bases`.
+    fn revalidate(&mut self, head: &Head, bases: &mut Vec<u64>) -> bool {
+        let moved = head.stamp != self.stamp;
+        let current = |id: &mut u64| !moved || head.current(*id).map(|now| *id = now).is_some();
+        let next = |id: u64, at: i64| {
+            let newest = head.get(id).and_then(|series| head.newest_time(id, series));
+            at >= head.admit_from && newest.is_none_or(|last| at > last)
+        };
+        let Batch { floats, others, late, exemplars, metadata } = &mut self.batch;
+        // What has moved into parts, or was overtaken, since it was admitted comes too late.
+        let mut at_hand = true;
+        bases.clear();
+        floats.retain_mut(|float| {
+            if !current(&mut float.series) {
+                return false;
+            }
+            let Some(series) = head.get(float.series) else { return false };
+            let newest = head.newest_time(float.series, series);
+            if float.at < head.admit_from || newest.is_some_and(|last| float.at <= last) {
+                return false;
+            }
+            at_hand &= series.epoch == head.epoch;
+            bases.push(series.state.value);
+            true
+        });
+        others.retain_mut(|sample| current(&mut sample.series) && next(sample.series, sample.at));
+        late.retain_mut(|sample| current(&mut sample.series));
+        exemplars.retain_mut(|(series, _)| current(series));
+        metadata.retain_mut(|(series, _)| current(series));
+        if moved {
+            self.unlogged.clear();
+            let all = floats.iter().map(|float| float.series);
+            let all = all.chain(others.iter().chain(late.iter()).map(|sample| sample.series));
+            let all = all.chain(exemplars.iter().map(|(series, _)| *series));
+            self.unlogged.extend(all.chain(metadata.iter().map(|(series, _)| *series)));
+        }
+        self.unlogged.sort_unstable();
+        self.unlogged.dedup();
+        self.unlogged.retain(|id| head.get(*id).is_some_and(|series| !series.is_logged()));
+        at_hand
+    }
+}
+
+impl Appender for Transaction<'_> {
+    fn series(&mut self, labels: &Labels) -> Result<SeriesId, AppendError> {
+        if let Some(id) = self.db.head.read().find(labels, &mut self.key) {
+            return Ok(SeriesId(id));
+        }
+        self.db.head.write().register(labels).map(SeriesId)
+    }
+
+    fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError> {
+        let result = self.add_float(series.0, at.0, value);
+        self.db.refusals.note(result)
+    }
+
     fn sample(&mut self, series: SeriesId, sample: model::Sample) -> Result<(), AppendError> {
         let entry = match sample.value {
             Value::Float(value) if sample.start.is_none() => return self.float(series, sample.at, value),
             Value::Float(value) => Entry::Float(value),
             Value::Histogram(histogram) => Entry::Histogram(histogram),
         };
-        self.add(Sample { series: series.0, at: sample.at.0, start: sample.start.map(|start| start.0), entry })
+        let start = sample.start.map(|start| start.0);
+        let result = self.add(Sample { series: series.0, at: sample.at.0, start, entry });
+        self.db.refusals.note(result)
     }
 
     fn exemplar(&mut self, series: SeriesId, exemplar: Exemplar) -> Result<(), AppendError> {
@@ -248,22 +271,19 @@ impl Appender for Transaction<'_> {
         }
         {
             let head = db.head.read();
-            self.revalidate(&head);
+            let (plain, payload, bases) = &mut *db.scratch.lock();
+            let at_hand = self.revalidate(&head, bases);
             if self.batch.is_empty() {
                 return Ok(());
             }
             let mut builder = model::Builder::default();
             let names: Vec<(u64, Labels)> =
                 self.unlogged.iter().map(|id| (*id, head.labels(*id as u32, &mut builder))).collect();
-            let at_hand = |float: &Float| head.get(float.series).is_some_and(|series| series.epoch == head.epoch);
-            let base = |id: u64| head.get(id).map_or(0, |series| series.state.value);
-            let base: Option<&dyn Fn(u64) -> u64> =
-                if self.batch.floats.iter().all(at_hand) { Some(&base) } else { None };
-            let (plain, payload) = &mut *db.scratch.lock();
             payload.clear();
-            record::put(&names, &self.batch, base, plain, payload);
+            record::put(&names, &self.batch, at_hand.then_some(&bases[..]), plain, payload);
         }
-        log.append(&db.scratch.lock().1).map_err(|error| AppendError::Unwritable(error.to_string()))?;
+        let written = log.append(&db.scratch.lock().1);
+        db.refusals.note(written.map_err(|error| AppendError::Unwritable(error.to_string())))?;
         let mut head = db.head.write();
         self.apply(&mut head);
         Ok(())

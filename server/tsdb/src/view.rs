@@ -1,5 +1,6 @@
 //! Reading: the series of parts and head, merged by labels, each with its samples in the order of time.
 
+use crate::share::{Entry, Pending};
 use crate::{
     db::Tsdb,
     head::{Head, Points, Raw},
@@ -9,10 +10,10 @@ use crate::{
 };
 use model::{Labels, Matcher};
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
-use storage::{Columns, Querier, ReadError, SeriesSet};
+use storage::{Columns, Querier, ReadError, SeriesSet, Share};
 
 /// A time range of the store. Each selection is one consistent moment.
 pub(crate) struct View<'a> {
@@ -125,6 +126,8 @@ pub(crate) struct Source {
     clocks: ClockCache,
     tombstones: Arc<Vec<Tombstone>>,
     next: Option<Labels>,
+    /// Texts of labels met, by their number in the part: series have most of them in common.
+    texts: HashMap<u32, Box<str>>,
     min: i64,
     max: i64,
 }
@@ -137,23 +140,28 @@ impl Source {
         max: i64,
         tombstones: Arc<Vec<Tombstone>>,
     ) -> Result<Self, ReadError> {
-        let mut source = Self {
-            part,
-            ids: ids.into(),
-            ready: VecDeque::new(),
-            clocks: ClockCache::new(),
-            tombstones,
-            next: None,
-            min,
-            max,
-        };
+        let (ids, ready, texts, clocks) = (ids.into(), VecDeque::new(), HashMap::new(), ClockCache::new());
+        let mut source = Self { part, ids, ready, clocks, tombstones, next: None, texts, min, max };
         source.look()?;
         Ok(source)
     }
 
     fn look(&mut self) -> Result<(), ReadError> {
-        self.next = self.ids.front().map(|series| self.part.labels(*series)).transpose()?;
+        let next = self.ids.front().copied();
+        self.next = next.map(|series| self.part.labels_with(series, &mut self.texts)).transpose()?;
         Ok(())
+    }
+
+    /// Passes the next series by without reading its samples; its number in the part.
+    fn pass(&mut self) -> Result<Option<u32>, ReadError> {
+        let series = self.ids.pop_front();
+        self.look()?;
+        Ok(series)
+    }
+
+    /// Whether the next series begins a group, or there is none.
+    fn at_group(&self) -> bool {
+        self.ids.front().is_none_or(|series| (*series as usize).is_multiple_of(GROUP))
     }
 
     /// The labels of the series that [`Source::take`] gives next.
@@ -200,39 +208,54 @@ struct Merged {
 }
 
 impl Merged {
-    fn next(&mut self) -> Result<Option<(Labels, Points)>, ReadError> {
+    /// Puts the next series into a share; false at the end.
+    fn next(&mut self, share: &mut Pending) -> Result<bool, ReadError> {
         let stored = self.sources.iter().filter_map(Source::labels).min();
         let recent = self.head.front().map(|raw| &raw.labels);
         let from_head = recent.is_some_and(|recent| stored.is_none_or(|stored| recent <= stored));
-        let both = from_head && recent == stored;
-        let raw = if from_head { self.head.pop_front() } else { None };
-        let Some(raw) = raw else { return merge_next(&mut self.sources) };
-        let mut points = raw.points(self.min, self.max, self.floor).map_err(|file| {
-            ReadError::Damaged(format!("{} is damaged; what is in the log of it is read at the next start", file.0))
-        })?;
-        tombstones::cut(self.tombstones.iter(), &raw.labels, &mut points);
-        if !both {
-            return Ok(Some((raw.labels, points)));
+        let head = if from_head { self.head.pop_front() } else { None };
+        let labels = match (&head, stored) {
+            (Some(raw), _) => raw.labels.clone(),
+            (None, Some(labels)) => labels.clone(),
+            (None, None) => return Ok(false),
+        };
+        for (source, stored) in self.sources.iter_mut().zip(&mut share.stored) {
+            if source.labels() == Some(&labels)
+                && let Some(series) = source.pass()?
+            {
+                stored.1.push((share.series.len(), series));
+            }
         }
-        let mut all = merge_next(&mut self.sources)?;
-        if let Some((_, before)) = &mut all {
-            before.append(points);
-        }
-        Ok(all)
+        share.series.push(Entry { labels, head });
+        Ok(true)
     }
 }
 
 impl SeriesSet for Merged {
     fn next_batch(&mut self, series_max: usize, batch: &mut Vec<Columns>) -> Result<(), ReadError> {
         batch.clear();
-        while batch.len() < series_max {
-            let Some((labels, points)) = self.next()? else { break };
-            if points.is_empty() {
-                continue;
-            }
-            let Points { times, values, histograms, starts } = points;
-            batch.push(Columns { labels, times: times.into(), values: values.into(), histograms, starts });
+        while batch.is_empty() {
+            let Some(share) = self.next_share(series_max)? else { break };
+            *batch = share.columns()?;
         }
         Ok(())
+    }
+
+    fn next_share(&mut self, series_max: usize) -> Result<Option<Box<dyn Share>>, ReadError> {
+        let mut share = Pending {
+            stored: self.sources.iter().map(|source| (Arc::clone(&source.part), Vec::new())).collect(),
+            series: Vec::new(),
+            range: (self.min, self.max),
+            floor: self.floor,
+            tombstones: Arc::clone(&self.tombstones),
+        };
+        // A group is decoded as a whole: a share better ends where one ends.
+        let split = |sources: &[Source]| sources.iter().any(|source| !source.at_group());
+        while share.series.len() < series_max && (share.series.len() < series_max.div_ceil(2) || split(&self.sources)) {
+            if !self.next(&mut share)? {
+                break;
+            }
+        }
+        Ok(if share.series.is_empty() { None } else { Some(Box::new(share)) })
     }
 }

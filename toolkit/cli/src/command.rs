@@ -88,7 +88,7 @@ impl Command {
 
     /// Adds the flags of every program that listens.
     pub fn web_flags(self, default_listen: &str) -> Command {
-        let listen = "Address to listen on, such as :9100, 127.0.0.1:9100, [::1]:9100 or unix:/path; may be given more than \
+        let listen = "Address to listen on, such as :9100, [::1]:9100, unix:/path or vsock://:9100; may be given more than \
                       once.";
         let systemd = "Use the sockets that systemd opened (socket activation) and no address.";
         let config = "File that sets up TLS and passwords for the pages served here.";

@@ -30,7 +30,7 @@ use hyper_util::{
 };
 use parking_lot::Mutex;
 use runtime::{Clock, Tasks};
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
 
 /// Requests made for one that is redirected, as Go.
 const HOPS_MAX: usize = 10;
@@ -198,6 +198,36 @@ impl Client {
         let answer = answer.unwrap_or(Err(Cause::Deadline)).map_err(|cause| hop.failed(cause))?;
         let received = clock.timeout(end - clock.now(), receive(answer, hop, request.body_limit, body)).await;
         received.unwrap_or(Err(FetchError::Body(Cause::Deadline)))
+    }
+
+    /// Asks, and hands on the body of a success (2xx) as it comes, until it ends or `take` has enough. The deadline of the
+    /// request is that of its head; the body may last, but not be silent for longer than `patience`. Compression is not
+    /// asked for and not undone, and the request's limit does not count: nothing is kept here.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn follow(
+        &self,
+        request: &Request<'_>,
+        patience: Duration,
+        take: &mut (dyn FnMut(&[u8]) -> ControlFlow<()> + Send),
+    ) -> Result<Response, FetchError> {
+        let clock = &self.0.options.clock;
+        let mut hop = Hop::first(&Request { accept: &[], ..request.clone() })?;
+        let answer = clock.timeout(request.deadline, self.0.answer(&mut hop)).await;
+        let answer = answer.unwrap_or(Err(Cause::Deadline)).map_err(|cause| hop.failed(cause))?;
+        let (head, mut incoming) = answer.into_parts();
+        while head.status.is_success() {
+            let frame = clock.timeout(patience, incoming.frame()).await;
+            let Some(frame) = frame.map_err(|_| FetchError::Body(Cause::Deadline))? else { break };
+            let link = head.extensions.get::<Link>();
+            let broken = |error| FetchError::Body(Cause::Protocol(texts::exchange(&error, link)));
+            let frame = frame.map_err(broken)?;
+            if frame.data_ref().is_some_and(|bytes| take(bytes).is_break()) {
+                break;
+            }
+        }
+        Ok(response(head, hop))
     }
 }
 
@@ -376,13 +406,17 @@ async fn receive(
         }
         body.truncate(REFUSAL_MAX);
     }
+    Ok(response(head, hop))
+}
+
+fn response(head: http::response::Parts, hop: Hop) -> Response {
     let reason = head.extensions.get::<hyper::ext::ReasonPhrase>();
     let status_line = match reason.map(|reason| String::from_utf8_lossy(reason.as_bytes())) {
         Some(reason) => format!("{} {reason}", head.status.as_u16()).trim_end().to_owned(),
         None => head.status.to_string(),
     };
     let url = hop.address.shown;
-    Ok(Response { status: head.status, status_line, headers: head.headers, version: head.version, url })
+    Response { status: head.status, status_line, headers: head.headers, version: head.version, url }
 }
 
 async fn read_all(mut incoming: Incoming, mut reader: Reader<'_>, link: Option<&Link>) -> Result<(), FetchError> {

@@ -1,7 +1,7 @@
-//! The HTTP client keys among those of an owner: a scrape job, a remote write endpoint, a discovery mechanism.
+//! Keys of a section among those of an owner: the HTTP client's in a scrape job or a discovery mechanism.
 //!
 //! serde's `flatten` collects values before it reads them, and with that loses their lines. Here every value is read
-//! in its place: client keys go to [`HttpConfig`], all others to the owner, which refuses the ones it does not know.
+//! in its place: keys of the section go to the section, all others to the owner, which refuses the ones it does not know.
 
 use crate::HttpConfig;
 use serde::{
@@ -9,7 +9,7 @@ use serde::{
     de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor},
     forward_to_deserialize_any,
 };
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, fmt, marker::PhantomData};
 
 /// `T` and the HTTP client section, written side by side in one mapping. `T` is a struct that derives `Deserialize`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,10 +22,31 @@ pub struct Inline<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Inline<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let http = RefCell::default();
-        let own = T::deserialize(Split { inner: deserializer, http: &http })?;
-        Ok(Self { own, http: http.into_inner() })
+        let (own, http) = beside(deserializer)?;
+        Ok(Self { own, http })
     }
+}
+
+/// Keys that are written among those of an owner.
+pub trait Section: Default {
+    /// The key of that name, if it is one of this section's.
+    fn key(name: &str) -> Option<&'static str>;
+
+    /// Reads the value of a key that [`Section::key`] knows.
+    ///
+    /// # Errors
+    /// Whatever the format says of the value.
+    fn read<'de, A: MapAccess<'de>>(&mut self, key: &'static str, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Reads an owner and a section that stand in one mapping. Sections nest: the owner may be another such pair.
+///
+/// # Errors
+/// Whatever the format says, at the place where it stands.
+pub fn beside<'de, T: Deserialize<'de>, S: Section, D: Deserializer<'de>>(deserializer: D) -> Result<(T, S), D::Error> {
+    let section = RefCell::default();
+    let own = T::deserialize(Split { inner: deserializer, section: &section })?;
+    Ok((own, section.into_inner()))
 }
 
 macro_rules! keys {
@@ -33,9 +54,12 @@ macro_rules! keys {
         /// The keys of the section.
         const KEYS: &[&str] = &[$(stringify!($name)),*];
 
-        impl HttpConfig {
-            /// Reads the value of a key of [`KEYS`].
-            fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        impl Section for HttpConfig {
+            fn key(name: &str) -> Option<&'static str> {
+                KEYS.iter().find(|key| **key == name).copied()
+            }
+
+            fn read<'de, A: MapAccess<'de>>(&mut self, key: &'static str, map: &mut A) -> Result<(), A::Error> {
                 match key {
                     $(stringify!($name) => self.$name = map.next_value()?,)*
                     _ => {}
@@ -52,12 +76,12 @@ keys! {
 }
 
 /// Stands between a format and the owner's visitor.
-struct Split<'a, I> {
+struct Split<'a, I, S> {
     inner: I,
-    http: &'a RefCell<HttpConfig>,
+    section: &'a RefCell<S>,
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Split<'_, D> {
+impl<'de, D: Deserializer<'de>, S: Section> Deserializer<'de> for Split<'_, D, S> {
     type Error = D::Error;
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -66,11 +90,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Split<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_struct(name, fields, Split { inner: visitor, http: self.http })
+        self.inner.deserialize_struct(name, fields, Split { inner: visitor, section: self.section })
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_map(Split { inner: visitor, http: self.http })
+        self.inner.deserialize_map(Split { inner: visitor, section: self.section })
     }
 
     forward_to_deserialize_any! {
@@ -79,7 +103,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Split<'_, D> {
     }
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Split<'_, V> {
+impl<'de, V: Visitor<'de>, S: Section> Visitor<'de> for Split<'_, V, S> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,48 +111,48 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Split<'_, V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_map(Split { inner: map, http: self.http })
+        self.inner.visit_map(Split { inner: map, section: self.section })
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Split<'_, A> {
+impl<'de, A: MapAccess<'de>, S: Section> MapAccess<'de> for Split<'_, A, S> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         let mut seed = seed;
         loop {
-            match self.inner.next_key_seed(Key(seed))? {
+            match self.inner.next_key_seed(Key::<K, S>(seed, PhantomData))? {
                 None => return Ok(None),
                 Some(Whose::Owner(key)) => return Ok(Some(key)),
-                Some(Whose::Client(name, unused)) => {
-                    self.http.borrow_mut().read(name, &mut self.inner)?;
+                Some(Whose::Section(name, unused)) => {
+                    self.section.borrow_mut().read(name, &mut self.inner)?;
                     seed = unused;
                 }
             }
         }
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+    fn next_value_seed<N: DeserializeSeed<'de>>(&mut self, seed: N) -> Result<N::Value, A::Error> {
         self.inner.next_value_seed(seed)
     }
 }
 
-/// Reads a key and hands it on to the owner's seed unless it is the client's: inside, so that an unknown key is reported
+/// Reads a key and hands it on to the owner's seed unless it is the section's: inside, so that an unknown key is reported
 /// where it stands.
-struct Key<K>(K);
+struct Key<K, S>(K, PhantomData<S>);
 
 enum Whose<K, V> {
-    Client(&'static str, K),
+    Section(&'static str, K),
     Owner(V),
 }
 
-impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Key<K> {
+impl<'de, K: DeserializeSeed<'de>, S: Section> DeserializeSeed<'de> for Key<K, S> {
     type Value = Whose<K, K::Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let name = String::deserialize(deserializer)?;
-        match KEYS.iter().find(|key| **key == name) {
-            Some(key) => Ok(Whose::Client(key, self.0)),
+        match S::key(&name) {
+            Some(key) => Ok(Whose::Section(key, self.0)),
             None => self.0.deserialize(name.into_deserializer()).map(Whose::Owner),
         }
     }

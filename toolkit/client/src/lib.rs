@@ -25,6 +25,6 @@ pub use body::Encoding;
 pub use client::{Client, Options, Request, Response};
 pub use config::{Authorization, BasicAuth, Header, HttpConfig, OAuth2, ProxyHeader, ProxyUrl, TlsConfig, TlsVersion};
 pub use error::{BuildError, Cause, ConfigError, FetchError};
-pub use inline::Inline;
+pub use inline::{Inline, Section, beside};
 pub use proxy::ProxyEnvironment;
 pub use secret::Secret;

@@ -5,32 +5,45 @@
 use crate::Registry;
 use exposition::Family;
 use nix::sys::resource::{Resource, getrlimit};
+use parking_lot::Mutex;
 use runtime::Clock;
+use std::{fs::File, os::unix::fs::FileExt};
 
 /// Ticks per second of `/proc/self/stat`: fixed by the kernel's user interface.
 const TICKS: f64 = 100.0;
 
 /// Registers `process_*`. On hosts without `/proc` the families are absent, but for the start time, which is then that
-/// of this call.
+/// of this call. The files stay open: reading them again costs a third of opening them again.
 pub fn process_collector(registry: &Registry, clock: &Clock) {
+    process_collector_told(registry, clock, || None);
+}
+
+/// Like [`process_collector`], for a program that may know the octets received and sent already, because it reads the
+/// same file for other reasons. The file is read when `octets` has none.
+pub fn process_collector_told(
+    registry: &Registry,
+    clock: &Clock,
+    octets: impl Fn() -> Option<[f64; 2]> + Send + Sync + 'static,
+) {
     let started = started().unwrap_or(clock.unix_ms() as f64 / 1000.0);
+    let (stat, netstat) = (Kept::new("/proc/self/stat"), Kept::new("/proc/self/net/netstat"));
     registry.collect(move |families| {
-        if let Ok(stat) = std::fs::read_to_string("/proc/self/stat") {
-            from_stat(&stat, families);
-        }
-        if let Ok(netstat) = std::fs::read_to_string("/proc/self/net/netstat") {
-            from_netstat(&netstat, families);
+        stat.read(|text| from_stat(text, families));
+        match octets() {
+            Some(known) => push_octets(known.map(Some), families),
+            None => netstat.read(|text| from_netstat(text, families)),
         }
         families.push(Family::gauge(
             "process_start_time_seconds",
             "Start time of the process since unix epoch in seconds.",
             started,
         ));
-        if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-            families.push(Family::gauge("process_open_fds", "Number of open file descriptors.", open.count() as f64));
+        if let Some(open) = open_files() {
+            families.push(Family::gauge("process_open_fds", "Number of open file descriptors.", open as f64));
         }
         for (resource, name, help) in [
             (Resource::RLIMIT_NOFILE, "process_max_fds", "Maximum number of open file descriptors."),
+            #[cfg(target_os = "linux")]
             (
                 Resource::RLIMIT_AS,
                 "process_virtual_memory_max_bytes",
@@ -42,6 +55,45 @@ pub fn process_collector(registry: &Registry, clock: &Clock) {
             }
         }
     });
+}
+
+/// How many files the process has open. Since Linux 6.2 the folder's size says it; before, the entries are counted.
+fn open_files() -> Option<u64> {
+    const FOLDER: &str = "/proc/self/fd";
+    match std::fs::metadata(FOLDER).ok()?.len() {
+        0 => Some(std::fs::read_dir(FOLDER).ok()?.count() as u64),
+        open => Some(open),
+    }
+}
+
+/// A file of procfs that stays open, with the buffer it is read into. One that cannot be opened is not tried again.
+struct Kept(Option<Mutex<(File, Vec<u8>)>>);
+
+/// Longest text that is looked at.
+const BYTES_MAX: usize = 1 << 20;
+
+impl Kept {
+    fn new(path: &str) -> Kept {
+        Kept(File::open(path).ok().map(|file| Mutex::new((file, vec![0; 1024]))))
+    }
+
+    /// Hands the whole text to `look`; nothing when it cannot be read.
+    fn read(&self, look: impl FnOnce(&str)) {
+        let Some(kept) = &self.0 else { return };
+        let mut kept = kept.lock();
+        let (file, buffer) = &mut *kept;
+        loop {
+            // Both files are made in one piece, so that a read that leaves room has brought all.
+            match file.read_at(buffer, 0) {
+                Ok(length) if length < buffer.len() || length >= BYTES_MAX => {
+                    return std::str::from_utf8(&buffer[..length]).map_or((), look);
+                }
+                Ok(length) => buffer.resize(length * 2, 0),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
 }
 
 /// Unix seconds at which the process began: the boot's, and its own ticks since.
@@ -86,15 +138,15 @@ fn from_netstat(netstat: &str, families: &mut Vec<Family>) {
         let mut pairs = names.split_ascii_whitespace().zip(numbers.split_ascii_whitespace());
         pairs.find(|(name, _)| *name == wanted).and_then(|(_, number)| number.parse().ok())
     };
-    for (octets, name, help) in [
-        (
-            "InOctets",
-            "process_network_receive_bytes_total",
-            "Number of bytes received by the process over the network.",
-        ),
-        ("OutOctets", "process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."),
-    ] {
-        families.extend(value(octets).map(|value| Family::counter(name, help, value)));
+    push_octets([value("InOctets"), value("OutOctets")], families);
+}
+
+fn push_octets(octets: [Option<f64>; 2], families: &mut Vec<Family>) {
+    for (octets, (name, help)) in octets.into_iter().zip([
+        ("process_network_receive_bytes_total", "Number of bytes received by the process over the network."),
+        ("process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."),
+    ]) {
+        families.extend(octets.map(|octets| Family::counter(name, help, octets)));
     }
 }
 
@@ -126,6 +178,15 @@ mod tests {
         from_netstat(text, &mut families);
         assert_eq!(value(&families, "process_network_receive_bytes_total"), count(600.0));
         assert_eq!(value(&families, "process_network_transmit_bytes_total"), count(7000.0));
+    }
+
+    #[test]
+    fn known_octets_are_not_read_again() {
+        let registry = Registry::new();
+        process_collector_told(&registry, &Clock::system(), || Some([5.0, 6.0]));
+        let families = registry.gather();
+        assert_eq!(value(&families, "process_network_receive_bytes_total"), count(5.0));
+        assert_eq!(value(&families, "process_network_transmit_bytes_total"), count(6.0));
     }
 
     #[test]

@@ -117,7 +117,16 @@ impl fmt::Debug for Disk {
 impl Disk {
     /// The folder `path` of the machine, made when it is missing.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Disk> {
-        Ok(Disk { imp: Imp::Os(Arc::new(OsDir::open(path.as_ref())?)), publishing: Arc::default() })
+        Self::open_with(path.as_ref(), 0o666)
+    }
+
+    /// Like [`Disk::open`]; files made there are for the user of this process alone.
+    pub fn open_private(path: impl AsRef<Path>) -> io::Result<Disk> {
+        Self::open_with(path.as_ref(), 0o600)
+    }
+
+    fn open_with(path: &Path, mode: u32) -> io::Result<Disk> {
+        Ok(Disk { imp: Imp::Os(Arc::new(OsDir::open(path, mode)?)), publishing: Arc::default() })
     }
 
     /// Another disk, such as a simulated one.

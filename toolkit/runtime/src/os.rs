@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use crate::disk::{Backend, FileBackend, LockGuard, Open, Space};
@@ -12,12 +12,14 @@ use crate::mapped::Mapped;
 #[derive(Debug)]
 pub(crate) struct OsDir {
     root: PathBuf,
+    /// Permissions of files made here, before the mask of the process.
+    mode: u32,
 }
 
 impl OsDir {
-    pub(crate) fn open(path: &Path) -> io::Result<OsDir> {
+    pub(crate) fn open(path: &Path, mode: u32) -> io::Result<OsDir> {
         fs::create_dir_all(path)?;
-        Ok(OsDir { root: path.to_owned() })
+        Ok(OsDir { root: path.to_owned(), mode })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -37,7 +39,7 @@ impl OsDir {
     pub(crate) fn open_os(&self, name: &str, how: Open) -> io::Result<OsFile> {
         let path = self.resolve(name)?;
         let mut options = fs::OpenOptions::new();
-        options.read(true);
+        options.read(true).mode(self.mode);
         match how {
             Open::Read => {}
             Open::Create => drop(options.write(true).create(true).truncate(true)),
@@ -86,12 +88,17 @@ impl Backend for OsDir {
     fn space(&self) -> io::Result<Space> {
         let stat = nix::sys::statvfs::statvfs(&self.root)?;
         let unit = stat.fragment_size();
-        Ok(Space { total: stat.blocks().saturating_mul(unit), available: stat.blocks_available().saturating_mul(unit) })
+        // Macs count in 32 bits.
+        #[allow(clippy::useless_conversion, reason = "of another type elsewhere")]
+        let bytes = |blocks| u64::from(blocks).saturating_mul(unit);
+        Ok(Space { total: bytes(stat.blocks()), available: bytes(stat.blocks_available()) })
     }
 
     fn lock(&self, name: &str) -> io::Result<LockGuard> {
         let path = self.resolve(name)?;
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(self.mode);
+        let file = options.open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(LockGuard::new(file)),
             Err(fs::TryLockError::WouldBlock) => {
@@ -130,6 +137,8 @@ impl FileBackend for OsFile {
 
     fn sync_and_forget(&self) -> io::Result<()> {
         self.0.sync_all()?;
+        // Macs have no such advice.
+        #[cfg(not(target_os = "macos"))]
         nix::fcntl::posix_fadvise(&self.0, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         Ok(())
     }

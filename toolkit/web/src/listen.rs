@@ -165,6 +165,17 @@ impl Listeners {
         self.sockets.iter().map(Bound::describe).collect()
     }
 
+    /// Every file that serving reads again: the web configuration file and what it named at the start. For programs that
+    /// give up the right to read others.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.web.as_ref().map(WebFile::files).unwrap_or_default()
+    }
+
+    /// Socket files that are removed at the end.
+    pub fn socket_files(&self) -> Vec<PathBuf> {
+        self.sockets.iter().filter_map(Bound::file).collect()
+    }
+
     /// Serves until shutdown, then lets connections finish for a while.
     ///
     /// # Errors

@@ -152,6 +152,14 @@ impl WebFile {
         &self.config
     }
 
+    /// The file and what it names.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.path.clone()];
+        files.extend(tls::files(&self.config.tls));
+        files.extend(self.config.kubernetes.iter().flat_map(|settings| settings.files()));
+        files
+    }
+
     /// Whether connections are to be TLS sessions.
     pub(crate) fn has_tls(&self) -> bool {
         self.session.is_some()

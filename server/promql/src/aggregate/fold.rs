@@ -2,24 +2,23 @@
 //!
 //! The state of a group is columns over the steps, so that memory is groups × steps whatever the number of series.
 
-use super::Grouping;
 use crate::{
     eval::Run,
     expr::Aggregator,
     histogram::{Histogram, Total},
     kernel::{Mean, add},
+    keys::{Keys, Subset},
     notes::{Note, Operation},
     table::{Cell, Row, Value},
 };
 use model::Labels;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A fold in progress.
 pub(super) struct Fold<'a> {
     op: Aggregator,
-    grouping: Grouping<'a>,
     steps: usize,
-    places: HashMap<Labels, usize>,
+    keys: Keys<'a>,
     groups: Vec<Group>,
     /// Histograms met by an operator that is not for them.
     ignored: bool,
@@ -36,7 +35,8 @@ struct Group {
     value: Vec<f64>,
     /// What rounding took from the sum, or the mean that deviations are taken from.
     rest: Vec<f64>,
-    means: Vec<Mean>,
+    /// Means whose sum left the finite numbers, by step.
+    means: BTreeMap<usize, Mean>,
     totals: BTreeMap<usize, Summed>,
 }
 
@@ -48,21 +48,22 @@ enum Summed {
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn new(op: Aggregator, grouping: Grouping<'a>, steps: usize) -> Self {
-        Self { op, grouping, steps, places: HashMap::new(), groups: Vec::new(), ignored: false, name: None }
+    pub(super) fn new(op: Aggregator, grouping: Subset<'a>, steps: usize) -> Self {
+        Self { op, steps, keys: Keys::new(grouping), groups: Vec::new(), ignored: false, name: None }
     }
 
-    /// O(steps).
-    pub(super) fn push(&mut self, row: &Row) {
+    /// Adds a row; how many bytes more are held now. O(steps).
+    pub(super) fn push(&mut self, row: &Row) -> usize {
         if self.name.is_none() {
             self.name = Some(row.labels.metric_name().to_owned());
         }
-        let labels = self.grouping.labels(&row.labels);
         let (groups, op, steps) = (&mut self.groups, self.op, self.steps);
-        let place = *self.places.entry(labels).or_insert_with_key(|labels| {
-            groups.push(Group::new(op, labels.clone(), steps));
-            groups.len() - 1
-        });
+        let (place, new) = self.keys.number(&row.labels);
+        let mut bytes = 0;
+        if new {
+            groups.push(Group::new(op, self.keys.heads()[place].clone(), steps));
+            bytes = groups[place].bytes();
+        }
         let group = &mut groups[place];
         group.head.unnamed |= row.unnamed;
         group.floats(op, row);
@@ -73,6 +74,7 @@ impl<'a> Fold<'a> {
                 }
             }
         }
+        bytes
     }
 
     /// The aggregated rows, in the order their groups were met.
@@ -89,53 +91,78 @@ impl Group {
     fn new(op: Aggregator, labels: Labels, steps: usize) -> Self {
         let column = |used: bool| vec![0.0; if used { steps } else { 0 }];
         let deviates = matches!(op, Aggregator::Stddev | Aggregator::Stdvar);
-        let sums = op == Aggregator::Sum;
-        Self {
-            head: Row::empty(labels, steps),
-            n: vec![0; steps],
-            value: column(sums || deviates || matches!(op, Aggregator::Min | Aggregator::Max)),
-            rest: column(sums || deviates),
-            means: if op == Aggregator::Avg { vec![Mean::new(0.0); steps] } else { Vec::new() },
-            totals: BTreeMap::new(),
-        }
+        let sums = matches!(op, Aggregator::Sum | Aggregator::Avg);
+        let value = if matches!(op, Aggregator::Min | Aggregator::Max) {
+            // A NaN gives way to anything.
+            vec![f64::NAN; steps]
+        } else {
+            column(sums || deviates)
+        };
+        let (n, rest) = (vec![0; steps], column(sums || deviates));
+        Self { head: Row::empty(labels, steps), n, value, rest, means: BTreeMap::new(), totals: BTreeMap::new() }
+    }
+
+    fn bytes(&self) -> usize {
+        self.head.bytes() + self.n.len() * 4 + (self.value.len() + self.rest.len()) * 8
     }
 
     /// Adds the floats of a row.
     fn floats(&mut self, op: Aggregator, row: &Row) {
-        let present = row.present.iter().enumerate().filter(|(_, present)| **present).map(|(step, _)| step);
-        let cells = &row.cells;
         match op {
-            Aggregator::Sum => {
-                let sums = self.value.iter_mut().zip(&mut self.rest).zip(&mut self.n);
-                for (((sum, rest), n), (cell, present)) in sums.zip(cells.iter().zip(&row.present)) {
-                    if *present {
-                        *n += 1;
-                        (*sum, *rest) = add(*cell, *sum, *rest);
-                    }
+            Aggregator::Sum => self.sum(row),
+            Aggregator::Avg => self.mean(row),
+            Aggregator::Min => self.keep(row, |a, b| a < b),
+            Aggregator::Max => self.keep(row, |a, b| a > b),
+            Aggregator::Stddev | Aggregator::Stdvar => {
+                for (step, cell) in row.cells.iter().enumerate().filter(|(step, _)| row.present[*step]) {
+                    self.deviate(step, *cell);
                 }
             }
-            Aggregator::Avg => present.for_each(|step| {
-                self.n[step] += 1;
-                match self.n[step] {
-                    1 => self.means[step] = Mean::new(cells[step]),
-                    _ => self.means[step].push(cells[step]),
-                }
-            }),
-            Aggregator::Min => present.for_each(|step| self.keep(step, cells[step], |a, b| a < b)),
-            Aggregator::Max => present.for_each(|step| self.keep(step, cells[step], |a, b| a > b)),
-            Aggregator::Stddev | Aggregator::Stdvar => present.for_each(|step| self.deviate(step, cells[step])),
-            _ => present.for_each(|step| self.n[step] += 1),
+            _ => self.n.iter_mut().zip(&row.present).for_each(|(n, present)| *n += u32::from(*present)),
         }
     }
 
-    /// Keeps the better value; a NaN gives way to anything.
-    #[inline]
-    fn keep(&mut self, step: usize, value: f64, better: impl Fn(f64, f64) -> bool) {
-        let have = self.value[step];
-        if self.n[step] == 0 || better(value, have) || have.is_nan() {
-            self.value[step] = value;
+    /// Adds to the sums by Knuth's two-sum, which has no branch and gives the bits of Neumaier's for finite numbers. Once a
+    /// sum is not finite it stays so and what rounding took means nothing.
+    fn sum(&mut self, row: &Row) {
+        let sums = self.value.iter_mut().zip(&mut self.rest).zip(&mut self.n);
+        for (((sum, rest), n), (cell, present)) in sums.zip(row.cells.iter().zip(&row.present)) {
+            *n += u32::from(*present);
+            let cell = if *present { *cell } else { 0.0 };
+            let total = *sum + cell;
+            let added = total - *sum;
+            *rest += (*sum - (total - added)) + (cell - added);
+            *sum = total;
         }
-        self.n[step] += 1;
+    }
+
+    /// The same for means. One whose sum is no longer finite is carried on by itself.
+    fn mean(&mut self, row: &Row) {
+        for (step, cell) in row.cells.iter().enumerate().filter(|(step, _)| row.present[*step]) {
+            self.n[step] += 1;
+            if let Some(mean) = self.means.get_mut(&step) {
+                mean.push(*cell);
+                continue;
+            }
+            let (total, rest) = add(*cell, self.value[step], self.rest[step]);
+            if total.is_infinite() && self.n[step] > 1 {
+                let mut mean = Mean::of(self.value[step], self.rest[step], self.n[step] - 1);
+                mean.push(*cell);
+                self.means.insert(step, mean);
+                continue;
+            }
+            (self.value[step], self.rest[step]) = (total, rest);
+        }
+    }
+
+    /// Keeps the better values; a NaN gives way to anything.
+    #[inline]
+    fn keep(&mut self, row: &Row, better: impl Fn(f64, f64) -> bool) {
+        let best = self.value.iter_mut().zip(&mut self.n);
+        for ((have, n), (cell, present)) in best.zip(row.cells.iter().zip(&row.present)) {
+            *n += u32::from(*present);
+            *have = if *present & (better(*cell, *have) | have.is_nan()) { *cell } else { *have };
+        }
     }
 
     /// Welford's running variance, not compensated, as upstream.
@@ -191,9 +218,12 @@ impl Group {
             }
             row.present[step] = true;
             row.cells[step] = match op {
-                Aggregator::Sum if self.value[step].is_infinite() => self.value[step],
+                Aggregator::Sum if !self.value[step].is_finite() => self.value[step],
                 Aggregator::Sum => self.value[step] + self.rest[step],
-                Aggregator::Avg => self.means[step].value(),
+                Aggregator::Avg => match self.means.get(&step) {
+                    Some(mean) => mean.value(),
+                    None => Mean::of(self.value[step], self.rest[step], n).value(),
+                },
                 Aggregator::Count => f64::from(n),
                 Aggregator::Group => 1.0,
                 Aggregator::Stddev => (self.value[step] / f64::from(n)).sqrt(),

@@ -7,6 +7,7 @@
 use crate::{
     select::{Series, Windows},
     table::{Grid, Row},
+    worker::Seen,
 };
 use std::sync::Arc;
 
@@ -22,9 +23,13 @@ pub(crate) struct Layout {
     ends: Vec<i64>,
     range: i64,
     longest: usize,
+    /// Samples of all windows.
+    total: u64,
     reaches: Option<Vec<Reach>>,
     /// Memory that kernels keep between windows.
     pub(crate) scratch: Vec<f64>,
+    /// The same for places of samples.
+    pub(crate) places: Vec<usize>,
 }
 
 /// What extrapolation needs of a window that depends on time alone, in seconds.
@@ -33,6 +38,8 @@ pub(crate) struct Reach {
     pub(crate) sampled: f64,
     pub(crate) to_start: f64,
     pub(crate) to_end: f64,
+    /// By how much the growth between the samples is to be multiplied for that of the window.
+    pub(crate) factor: f64,
 }
 
 impl Layout {
@@ -42,8 +49,10 @@ impl Layout {
             ends: Vec::with_capacity(grid.steps),
             range: windows.range,
             longest: 0,
+            total: 0,
             reaches: None,
             scratch: Vec::new(),
+            places: Vec::new(),
             times,
         };
         let (mut from, mut to) = (0, 0);
@@ -59,6 +68,7 @@ impl Layout {
             layout.windows.push((from as u32, to as u32));
             layout.ends.push(end);
             layout.longest = layout.longest.max(to - from);
+            layout.total += (to - from) as u64;
         }
         layout
     }
@@ -71,6 +81,15 @@ impl Layout {
             *known = None;
         }
         known.get_or_insert_with(|| Self::new(Arc::clone(&series.times), windows, grid))
+    }
+
+    /// Counts the samples of all windows.
+    pub(crate) fn count(&self, seen: &mut Seen) {
+        if seen.steps.is_none() {
+            seen.total += self.total;
+            return;
+        }
+        self.windows.iter().enumerate().for_each(|(step, (from, to))| seen.at(step, (to - from) as usize));
     }
 
     /// Samples in the longest window.
@@ -110,17 +129,15 @@ impl Layout {
             let of = |(window, end): (&(u32, u32), &i64)| {
                 let (from, to) = (window.0 as usize, window.1 as usize);
                 if to - from < 2 {
-                    return Reach { sampled: 0.0, to_start: 0.0, to_end: 0.0 };
+                    return Reach { sampled: 0.0, to_start: 0.0, to_end: 0.0, factor: 0.0 };
                 }
                 let (first, last) = (times[from], times[to - 1]);
                 let sampled = seconds(last - first);
                 let gap = sampled / (to - from - 1) as f64;
                 let held = |distance: f64| if distance >= gap * 1.1 { gap / 2.0 } else { distance };
-                Reach {
-                    sampled,
-                    to_start: held(seconds(first - end.saturating_sub(range))),
-                    to_end: held(seconds(end - last)),
-                }
+                let to_start = held(seconds(first - end.saturating_sub(range)));
+                let to_end = held(seconds(end - last));
+                Reach { sampled, to_start, to_end, factor: (sampled + to_start + to_end) / sampled }
             };
             self.windows.iter().zip(&self.ends).map(of).collect()
         });

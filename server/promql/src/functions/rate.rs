@@ -83,39 +83,46 @@ fn grown(window: &mut Window<'_>, counter: bool, per_second: bool) -> Result {
 
 /// All windows of a column of floats: `grown` with everything that depends on time alone known beforehand.
 fn short(layout: &mut Layout, values: &[f64], row: &mut Row, counter: bool, per_second: bool) -> bool {
-    let restarts: Vec<usize> =
-        if counter { (1..values.len()).filter(|at| values[*at] < values[at - 1]).collect() } else { Vec::new() };
+    let mut restarts = std::mem::take(&mut layout.places);
+    restarts.clear();
+    if counter {
+        let pairs = values.windows(2).enumerate();
+        restarts.extend(pairs.filter(|(_, pair)| pair[1] < pair[0]).map(|(before, _)| before + 1));
+    }
     let range = layout.seconds();
     let (windows, reaches) = layout.reaches();
     let mut next = 0;
-    for (step, ((from, to), reach)) in windows.iter().zip(reaches).enumerate() {
+    let cells = row.cells.iter_mut().zip(&mut row.present);
+    for (((cell, present), (from, to)), reach) in cells.zip(windows).zip(reaches) {
         let (from, to) = (*from as usize, *to as usize);
         if to < from + 2 {
             continue;
         }
         let first = values[from];
         let mut growth = values[to - 1] - first;
-        while restarts.get(next).is_some_and(|at| *at <= from) {
-            next += 1;
-        }
-        for at in restarts[next..].iter().take_while(|at| **at < to) {
-            growth += values[at - 1];
-        }
-        let mut to_start = reach.to_start;
-        // The division is needed only when the counter may have been zero inside of the window.
-        if counter && growth > 0.0 && first >= 0.0 && first * reach.sampled <= growth * to_start * (1.0 + 1e-9) {
-            let to_zero = reach.sampled * (first / growth);
-            if to_zero < to_start {
-                to_start = to_zero;
+        if next < restarts.len() {
+            while restarts.get(next).is_some_and(|at| *at <= from) {
+                next += 1;
+            }
+            for at in restarts[next..].iter().take_while(|at| **at < to) {
+                growth += values[at - 1];
             }
         }
-        let mut factor = (reach.sampled + to_start + reach.to_end) / reach.sampled;
+        let mut factor = reach.factor;
+        // The division is needed only when the counter may have been zero inside of the window.
+        if counter && growth > 0.0 && first >= 0.0 && first * reach.sampled <= growth * reach.to_start * (1.0 + 1e-9) {
+            let to_zero = reach.sampled * (first / growth);
+            if to_zero < reach.to_start {
+                factor = (reach.sampled + to_zero + reach.to_end) / reach.sampled;
+            }
+        }
         if per_second {
             factor /= range;
         }
-        row.cells[step] = growth * factor;
-        row.present[step] = true;
+        *cell = growth * factor;
+        *present = true;
     }
+    layout.places = restarts;
     true
 }
 

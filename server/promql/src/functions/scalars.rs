@@ -81,15 +81,14 @@ fn both(run: &mut Run<'_>, site: &CallSite<'_>, pick: fn(f64, f64) -> f64) -> Do
 
 fn scalar(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
-    let rows = run.rows(&site.args[0])?;
-    let one = |step: usize| {
-        let mut found = rows.iter().filter(|row| row.present[step]);
-        match (found.next(), found.next()) {
-            (Some(row), None) => row.cells[step],
-            _ => f64::NAN,
+    let mut found = vec![(0_u32, f64::NAN); run.grid.steps];
+    run.stream(&site.args[0], &mut |_, row| {
+        for (step, (n, value)) in found.iter_mut().enumerate().filter(|(step, _)| row.present[*step]) {
+            (*n, *value) = (n.saturating_add(1), row.cells[step]);
         }
-    };
-    let cells = (0..run.grid.steps).map(one).collect();
+        Ok(())
+    })?;
+    let cells = found.into_iter().map(|(n, value)| if n == 1 { value } else { f64::NAN }).collect();
     run.replaced(before, &[])?;
     Ok(Table::Scalar(cells))
 }

@@ -1,6 +1,6 @@
 //! Functions of whole vectors: presence, times, order.
 
-use super::{CallSite, Function, Kernel};
+use super::{CallSite, Function, Kernel, window};
 use crate::{
     eval::Run,
     expr::{
@@ -9,7 +9,7 @@ use crate::{
     },
     kernel::nan_first,
     notes::Note,
-    select::{Want, slice},
+    select::Want,
     table::{Done, Row, Table, merged},
 };
 use model::{Builder, Labels, METRIC_NAME, MatchOp};
@@ -99,25 +99,24 @@ fn missing(arg: &Expr, present: &[bool]) -> Table {
 
 fn absent(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
-    let rows = run.rows(&site.args[0])?;
-    let present: Vec<bool> = (0..run.grid.steps).map(|step| rows.iter().any(|row| row.holds(step))).collect();
+    let mut present = vec![false; run.grid.steps];
+    run.stream(&site.args[0], &mut |_, row| {
+        present.iter_mut().enumerate().for_each(|(step, present)| *present |= row.holds(step));
+        Ok(())
+    })?;
     run.replaced(before, &[])?;
     Ok(missing(&site.args[0], &present))
 }
 
 fn absent_over_time(run: &mut Run<'_>, site: &CallSite<'_>) -> Done<Table> {
     let before = run.mark();
-    let (all, windows) = run.windows(&site.args[0])?;
     let mut present = vec![false; run.grid.steps];
-    for series in &all {
-        run.alive()?;
-        for step in (0..present.len()).filter(|step| !present[*step]).collect::<Vec<_>>() {
-            let (first, last) = windows.bounds(windows.end(&run.grid, step));
-            let inside = |at: i64| first < at && at <= last;
-            present[step] =
-                !slice(&series.times, first, last).is_empty() || series.histograms.iter().any(|(at, _)| inside(*at));
-        }
-    }
+    let kernel = window::Kernel { run: |_| Ok(Some(1.0.into())), keeps_name: true, shortcut: None };
+    let (windowed, range) = run.windowed(site, kernel)?;
+    run.over_windows(windowed, &site.args[range])?.run(run, &mut |_, row| {
+        present.iter_mut().zip(&row.present).for_each(|(present, here)| *present |= here);
+        Ok(())
+    })?;
     run.replaced(before, &[])?;
     Ok(missing(&site.args[0], &present))
 }

@@ -10,10 +10,10 @@ use crate::{
     histogram::Histogram,
     notes::{Note, Notes},
     select::{Series, Windows},
-    table::{Done, Row, Value, duplicate},
-    worker::{self, Worker},
+    table::{Done, Grid, Row, Value},
+    worker::{Kept, Worker},
 };
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 /// What a kernel gives: nothing, or the value of the step.
 pub(crate) type Result = Done<Option<Value>>;
@@ -69,80 +69,123 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Calls a kernel for all windows and collects the rows.
-pub(crate) fn call(run: &mut Run<'_>, site: &CallSite<'_>, kernel: Kernel) -> Done<Vec<Row>> {
-    let before = run.mark();
-    let mut rows = Vec::new();
-    stream(run, site, kernel, &mut |_, row| {
-        rows.push(row);
-        Ok(())
-    })?;
-    run.replaced(before, &rows)?;
-    Ok(rows)
+/// A call of a range function, with everything that its windows share.
+pub(crate) struct Windowed {
+    pub(crate) windows: Windows,
+    pub(crate) kernel: Kernel,
+    grid: Grid,
+    scalars: Vec<Vec<f64>>,
+    places: (usize, usize),
+    /// Whether the name must look like a counter's.
+    counter: bool,
+    /// Whether the samples of windows are counted.
+    counts: bool,
 }
 
-/// Calls a kernel for all windows and gives each row away. O(samples + steps) per series besides the kernel.
-pub(crate) fn stream(
-    run: &mut Run<'_>,
-    site: &CallSite<'_>,
-    kernel: Kernel,
-    sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>,
-) -> Done<()> {
-    let range = site.args.iter().position(|arg| arg.kind == Type::Matrix).unwrap_or_default();
-    let mut scalars = Vec::new();
-    let mut found = None;
-    for (place, arg) in site.args.iter().enumerate() {
-        if place == range {
-            found = Some(run.windows(arg)?);
-        } else {
-            scalars.push(run.scalar(arg)?);
+impl Run<'_> {
+    /// A call of a range function, and which of its arguments is the range.
+    pub(crate) fn windowed(&mut self, site: &CallSite<'_>, kernel: Kernel) -> Done<(Windowed, usize)> {
+        let range = site.args.iter().position(|arg| arg.kind == Type::Matrix).unwrap_or_default();
+        let mut scalars = Vec::new();
+        for (place, arg) in site.args.iter().enumerate() {
+            if place != range {
+                scalars.push(self.scalar(arg)?);
+            }
         }
-    }
-    let Some((all, windows)) = found else { return Ok(()) };
-    let places = (site.place(range), site.place(0));
-    let counter = matches!(site.function.name, "rate" | "increase");
-    let delayed = run.context.features.delayed_name_removal;
-    let mut seen = HashSet::with_capacity(if delayed { 0 } else { all.len() });
-    let make = |worker: &mut Worker<'_>, layout: &mut Option<Layout>, series: &Series| {
-        let mut row = match short(worker, series, &windows, &scalars, kernel, layout)? {
-            Some(row) => row,
-            None => one(worker, series, &windows, &scalars, kernel, places)?,
+        let windowed = Windowed {
+            windows: self.windows(&site.args[range])?,
+            kernel,
+            grid: self.grid,
+            scalars,
+            places: (site.place(range), site.place(0)),
+            counter: matches!(site.function.name, "rate" | "increase"),
+            counts: self.counts,
         };
-        if row.is_empty() {
-            return Ok(None);
+        Ok((windowed, range))
+    }
+}
+
+impl Windowed {
+    /// The row of a series. O(samples + steps) besides the kernel.
+    pub(crate) fn row(&self, worker: &mut Worker<'_>, kept: &mut Kept, series: &Series) -> Done<Row> {
+        let mut row = match self.short(worker, kept, series) {
+            Some(row) => row,
+            None => self.long(worker, series)?,
+        };
+        if self.counter && row.present.contains(&true) {
+            counted(worker, series, self.places.0);
         }
-        if counter && row.present.contains(&true) {
-            counted(worker, series, places.0);
-        }
-        if !kernel.keeps_name {
+        if !self.kernel.keeps_name {
             worker.unname(&mut row);
         }
-        Ok(Some(row))
-    };
-    worker::rows(run, &all, make, &mut |run, row| {
-        if !delayed && !seen.insert(row.labels.clone()) {
-            return Err(duplicate());
-        }
-        sink(run, row)
-    })
-}
+        Ok(row)
+    }
 
-/// The row of a series by the kernel's shortcut, where there is one for it.
-fn short(
-    run: &Worker<'_>,
-    series: &Series,
-    windows: &Windows,
-    scalars: &[Vec<f64>],
-    kernel: Kernel,
-    layout: &mut Option<Layout>,
-) -> Done<Option<Row>> {
-    let started = run.context.features.start_timestamps && !series.starts.is_empty();
-    let plain = series.histograms.is_empty() && !started && windows.extension == Extension::None;
-    let Some(shortcut) = kernel.shortcut.filter(|_| plain) else { return Ok(None) };
-    let layout = Layout::of(layout, series, windows, &run.grid);
-    run.fits(layout.longest())?;
-    let mut row = Row { unnamed: series.unnamed, ..Row::empty(series.labels.clone(), run.grid.steps) };
-    Ok(shortcut(layout, &series.values, scalars, &mut row).then_some(row))
+    /// The row of a series by the kernel's shortcut, where there is one for it.
+    fn short(&self, worker: &mut Worker<'_>, kept: &mut Kept, series: &Series) -> Option<Row> {
+        let started = worker.context.features.start_timestamps && !series.starts.is_empty();
+        let plain = series.histograms.is_empty() && !started && self.windows.extension == Extension::None;
+        let shortcut = self.kernel.shortcut.filter(|_| plain)?;
+        let layout = Layout::of(&mut kept.layout, series, &self.windows, &self.grid);
+        worker.window = worker.window.max(layout.longest());
+        let mut row = Row { unnamed: series.unnamed, ..Row::empty(series.labels.clone(), self.grid.steps) };
+        if !shortcut(layout, &series.values, &self.scalars, &mut row) {
+            return None;
+        }
+        if self.counts {
+            layout.count(&mut worker.seen);
+        }
+        Some(row)
+    }
+
+    fn long(&self, worker: &mut Worker<'_>, series: &Series) -> Done<Row> {
+        let (grid, windows) = (&self.grid, &self.windows);
+        let use_starts = worker.context.features.start_timestamps;
+        let mut row = Row { unnamed: series.unnamed, ..Row::empty(series.labels.clone(), grid.steps) };
+        let mut args = vec![0.0; self.scalars.len()];
+        let (mut floats, mut histograms) = (0..0, 0..0);
+        for step in 0..grid.steps {
+            let end = windows.end(grid, step);
+            let (first, last) = windows.bounds(end);
+            // The windows only move forward.
+            advance(&mut floats, first, last, |place| series.times.get(place).copied());
+            advance(&mut histograms, first, last, |place| series.histograms.get(place).map(|(at, _)| *at));
+            if floats.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            worker.window = worker.window.max(floats.len() + histograms.len());
+            if self.counts {
+                let weight: usize = series.histograms[histograms.clone()].iter().map(|(_, one)| one.weight()).sum();
+                worker.seen.at(step, floats.len() + weight);
+            }
+            args.iter_mut().zip(&self.scalars).for_each(|(arg, cells)| *arg = cells[step]);
+            let known = |starts: &[i64]| use_starts && !starts.is_empty();
+            let mut window = Window {
+                times: &series.times[floats.clone()],
+                values: &series.values[floats.clone()],
+                starts: if known(&series.starts) { &series.starts[floats.clone()] } else { &[] },
+                histograms: &series.histograms[histograms.clone()],
+                histogram_starts: if known(&series.histogram_starts) {
+                    &series.histogram_starts[histograms.clone()]
+                } else {
+                    &[]
+                },
+                start: end.saturating_sub(windows.range),
+                end,
+                range: windows.range,
+                at: grid.time(step),
+                extension: windows.extension,
+                args: &args,
+                name: series.labels.metric_name(),
+                notes: &mut worker.notes,
+                places: self.places,
+            };
+            if let Some(value) = (self.kernel.run)(&mut window)? {
+                row.set(step, value);
+            }
+        }
+        Ok(row)
+    }
 }
 
 /// Says so when the name of a series does not look like a counter's.
@@ -159,58 +202,6 @@ fn counted(run: &mut Worker<'_>, series: &Series, place: usize) {
     } else if !["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end)) {
         run.notes.add(place, &Note::MaybeNoCounter(name));
     }
-}
-
-fn one(
-    run: &mut Worker<'_>,
-    series: &Series,
-    windows: &Windows,
-    scalars: &[Vec<f64>],
-    kernel: Kernel,
-    places: (usize, usize),
-) -> Done<Row> {
-    let grid = run.grid;
-    let use_starts = run.context.features.start_timestamps;
-    let mut row = Row { unnamed: series.unnamed, ..Row::empty(series.labels.clone(), grid.steps) };
-    let mut args = vec![0.0; scalars.len()];
-    let (mut floats, mut histograms) = (0..0, 0..0);
-    for step in 0..grid.steps {
-        let end = windows.end(&grid, step);
-        let (first, last) = windows.bounds(end);
-        // The windows only move forward.
-        advance(&mut floats, first, last, |place| series.times.get(place).copied());
-        advance(&mut histograms, first, last, |place| series.histograms.get(place).map(|(at, _)| *at));
-        if floats.is_empty() && histograms.is_empty() {
-            continue;
-        }
-        run.fits(floats.len() + histograms.len())?;
-        args.iter_mut().zip(scalars).for_each(|(arg, cells)| *arg = cells[step]);
-        let known = |starts: &[i64]| use_starts && !starts.is_empty();
-        let mut window = Window {
-            times: &series.times[floats.clone()],
-            values: &series.values[floats.clone()],
-            starts: if known(&series.starts) { &series.starts[floats.clone()] } else { &[] },
-            histograms: &series.histograms[histograms.clone()],
-            histogram_starts: if known(&series.histogram_starts) {
-                &series.histogram_starts[histograms.clone()]
-            } else {
-                &[]
-            },
-            start: end.saturating_sub(windows.range),
-            end,
-            range: windows.range,
-            at: grid.time(step),
-            extension: windows.extension,
-            args: &args,
-            name: series.labels.metric_name(),
-            notes: &mut run.notes,
-            places,
-        };
-        if let Some(value) = (kernel.run)(&mut window)? {
-            row.set(step, value);
-        }
-    }
-    Ok(row)
 }
 
 /// Moves a range of places to the times after `first` and until `last`.

@@ -186,6 +186,11 @@ impl Settings {
         })
     }
 
+    /// The files that are read for every question.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.ca_file.iter().chain(&self.token_file).cloned()
+    }
+
     /// Whether a path is there for anybody.
     pub(super) fn lets_through(&self, path: &str) -> bool {
         self.allow_paths.is_empty() || self.allow_paths.iter().any(|pattern| is_match(pattern, path))

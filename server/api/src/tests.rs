@@ -1,9 +1,14 @@
 //! Requests against a router over the in-memory store; the expected answers were seen on upstream's server.
 
-use super::*;
-use model::Labels;
+use crate::{Backend, Running, router};
+use model::{Labels, Timestamp};
+use std::sync::Arc;
 use storage::{Memory, Storage};
 use tower_service::Service;
+use web::{
+    body::{Body, Bytes},
+    http::{HeaderMap, header},
+};
 
 fn backend() -> Arc<Backend> {
     let store = Memory::new(storage::Limits::default());
@@ -23,7 +28,7 @@ fn backend() -> Arc<Backend> {
         targets: Box::new(crate::Targets::default),
         families: Box::new(Vec::new),
         external_labels: Box::new(Labels::empty),
-        reloaded: Box::new(|| crate::Reloaded { worked: true, at_ms: 0 }),
+        reloaded: Box::new(|| crate::Reloaded { worked: true, tried_ms: 0, at_ms: 0 }),
         corruptions: 0,
         started_ms: 0,
         retention: "15d".into(),
@@ -33,7 +38,12 @@ fn backend() -> Arc<Backend> {
         clock,
         ready,
         queries: Arc::new(tokio::sync::Semaphore::new(1)),
-        receiver: None,
+        running: Running::default(),
+        admin: false,
+        replay: Box::new(|| (0, 0, 0)),
+        listeners: Arc::new(tokio::sync::Semaphore::new(1)),
+        remote: Arc::new(Echo),
+        receives: false,
         lifecycle: None,
     })
 }
@@ -95,6 +105,47 @@ async fn refusals_are_upstreams() {
             400,
             error("invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"),
         ),
+        ("GET", "/api/v1/labels?match[]=%7B%7D", 400, error("match[] must contain at least one non-empty matcher")),
+        ("GET", "/api/v1/labels?match[]=x(", 400, "\"error\":\"1:2: parse error: unexpected \\\"(\\\"\"}".into()),
+        ("GET", "/api/v1/labels?match[]=", 400, error("unknown position: parse error: unexpected end of input")),
+        (
+            "GET",
+            "/api/v1/query",
+            400,
+            error("invalid parameter \"query\": unknown position: parse error: no expression found in input"),
+        ),
+        ("GET", "/api/v1/query?query=1&timeout=-1", 422, error("context deadline exceeded")),
+        (
+            "GET",
+            "/api/v1/query?query=1&time=x&limit=x",
+            400,
+            error("invalid parameter \"limit\": strconv.Atoi: parsing \"x\": invalid syntax"),
+        ),
+        ("GET", "/api/v1/query_exemplars?query=1", 204, String::new()),
+        (
+            "GET",
+            "/api/v1/query_exemplars?query=m&start=2&end=1",
+            400,
+            error("end timestamp must not be before start timestamp"),
+        ),
+        (
+            "GET",
+            "/api/v1/rules?group_limit=0",
+            400,
+            error("invalid parameter \"group_limit\": group_limit needs to be greater than 0"),
+        ),
+        ("GET", "/api/v1/rules?match[]=%7B%7D", 400, error("match[] must contain at least one non-empty matcher")),
+        ("GET", "/api/v1/status/walreplay", 200, "\"data\":{\"min\":0,\"max\":0,\"current\":0}}".into()),
+        (
+            "GET",
+            "/api/v1/targets?state=x",
+            200,
+            "{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":null}}".into(),
+        ),
+        ("HEAD", "/api/v1/query?query=1", 405, String::new()),
+        ("OPTIONS", "/metrics", 200, String::new()),
+        ("GET", "/metrics/", 301, "<a href=\"/metrics\">Moved Permanently</a>.\n\n".into()),
+        ("DELETE", "/api/v1/series", 500, error("not implemented")),
         ("GET", "/api/v1/rules?type=x", 400, error("invalid parameter \"type\": not supported value \"x\"")),
         ("POST", "/api/v1/admin/tsdb/snapshot", 500, error("admin APIs disabled")),
         ("GET", "/api/v1/nope", 404, "404 page not found\n".into()),
@@ -126,7 +177,8 @@ async fn answers_and_their_limits() {
     let (_, body, _) = ask("GET", "/api/v1/format_query?query=sum(m)by(x)").await;
     assert_eq!(body, "{\"status\":\"success\",\"data\":\"sum by (x) (m)\"}");
     let (_, body, _) = ask("GET", "/api/v1/parse_query?query=-m").await;
-    assert!(body.starts_with("{\"status\":\"success\",\"data\":{\"type\":\"unaryExpr\",\"op\":\"-\",\"expr\":{\"type\":\"vectorSelector\""), "{body}");
+    let want = "\"name\":\"m\",\"offset\":0,\"offsetExpr\":null,\"smoothed\":false,\"startOrEnd\":null,\"timestamp\":null,\"type\":\"vectorSelector\"},\"op\":\"-\",\"type\":\"unaryExpr\"}}";
+    assert!(body.ends_with(want), "{body}");
     let (_, body, _) = ask("GET", "/api/v1/status/tsdb?limit=1").await;
     let want = "\"headStats\":{\"numSeries\":2,\"numLabelPairs\":3,\"chunkCount\":2,\"minTime\":1000,\"maxTime\":1000},\
                 \"seriesCountByMetricName\":[{\"name\":\"m\",\"value\":2}],\"labelValueCountByLabelName\":[{\"name\":\"x\",\"value\":2}]";
@@ -159,6 +211,30 @@ impl crate::Remote for Echo {
         }
         crate::Reply { status: 200, body: format!("{kind:?} {size}"), ..crate::Reply::default() }
     }
+
+    fn choose(&self, body: &[u8]) -> Result<Box<dyn crate::Chosen>, crate::Reply> {
+        let refused = || crate::Reply { status: 400, body: "empty".into(), ..crate::Reply::default() };
+        if body.is_empty() { Err(refused()) } else { Ok(Box::new(Pieces(body.len()))) }
+    }
+}
+
+/// Answers with as many pieces as the request had bytes.
+struct Pieces(usize);
+
+impl crate::Chosen for Pieces {
+    fn headers(&self) -> (&'static str, Option<&'static str>) {
+        ("a/b", Some("c"))
+    }
+
+    fn answer(
+        &mut self,
+        _: &dyn Storage,
+        _: &Labels,
+        take: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), crate::Reply> {
+        let all = (0..self.0).all(|_| take(b"piece ".to_vec()));
+        if all { Ok(()) } else { Err(crate::Reply::default()) }
+    }
 }
 
 #[tokio::test]
@@ -170,7 +246,7 @@ async fn what_takes_series_is_off_by_default() {
         assert_eq!(headers["x-content-type-options"], "nosniff");
     }
     let mut backend = Arc::into_inner(backend()).expect("the only one");
-    backend.receiver = Some(Arc::new(Echo));
+    backend.receives = true;
     let mut router = router(Arc::new(backend));
     let mut post = async |path: &str, body: Body| {
         let request = web::http::Request::post(path).header("Content-Type", "a/b").header("Content-Encoding", "c");
@@ -185,4 +261,70 @@ async fn what_takes_series_is_off_by_default() {
     let pieces = (0..100).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"piece")));
     let (status, body, _) = post("/api/v1/import", Body::from_stream(futures_util::stream::iter(pieces))).await;
     assert_eq!((status, body.as_str()), (200, "Some(\"a/b\") 500"));
+}
+
+#[tokio::test]
+async fn reads_are_streamed_or_refused() {
+    let mut router = router(backend());
+    let mut post = async |body: &'static str| {
+        let request = web::http::Request::post("/api/v1/read").body(Body::from(body)).expect("a request");
+        let (head, body) = router.call(request).await.expect("an answer").into_parts();
+        let body = web::body::to_bytes(body, 1 << 20).await.expect("a body");
+        (head.status.as_u16(), String::from_utf8_lossy(&body).into_owned(), head.headers)
+    };
+    assert_eq!(post("").await.0, 400);
+    let (status, body, headers) = post("12345678").await;
+    assert_eq!((status, body.len()), (200, 48));
+    assert_eq!(
+        (&headers[header::CONTENT_TYPE], &headers[header::CONTENT_ENCODING]),
+        (&"a/b".parse().expect("a value"), &"c".parse().expect("a value"))
+    );
+}
+
+#[tokio::test]
+async fn the_server_describes_itself() {
+    let (_, body, _) = ask("GET", "/api/v1/features").await;
+    assert!(body.contains("\"abs\":true") && body.contains("\"remote_write_receiver\":false"), "{body}");
+    let (_, body, headers) = ask("GET", "/api/v1/openapi.yaml?openapi_version=3.2").await;
+    assert!(body.starts_with("openapi: 3.2.0\n") && body.contains("\n  /label/{name}/values:\n"), "{body}");
+    assert_eq!(headers[header::CONTENT_TYPE], "application/yaml; charset=utf-8");
+    assert_eq!(ask("GET", "/api/v1/openapi.yaml?openapi_version=2").await.0, 400);
+    let (_, body, headers) = ask("POST", "/api/v1/search/label_values?label=x&search[]=a&include_score=true").await;
+    assert_eq!(body, "{\"results\":[{\"value\":\"a\",\"score\":1}]}\n{\"status\":\"success\",\"has_more\":false}\n");
+    assert_eq!(headers[header::CONTENT_TYPE], "application/x-ndjson");
+    let (_, body, _) = ask("GET", "/api/v1/status/queries").await;
+    assert_eq!(body, "{\"status\":\"success\",\"data\":{\"running\":[],\"slowest\":[]}}");
+    assert_eq!(ask("POST", "/api/v1/admin/queries/cancel?id=1").await.0, 500, "the admin API is off");
+    let (_, body, _) = ask("GET", "/api/v1/status/self_metrics?metric_name_pattern=a.*").await;
+    assert_eq!(body, "{\"status\":\"success\",\"data\":[]}");
+}
+
+/// The page of endpoints has a row for each, and for no other.
+#[test]
+fn every_endpoint_is_documented() {
+    let page = include_str!("../../../docs/api.md");
+    let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut routes = crate::routes::all();
+    routes.retain(|path| !path.starts_with("/assets/"));
+    for path in &routes {
+        assert!(rows.contains(&path.as_str()), "{path} has no row in docs/api.md");
+    }
+    for row in rows {
+        assert!(routes.iter().any(|path| path == row), "docs/api.md names {row}, which there is not");
+    }
+}
+
+/// Members of the self-metrics are those of the protobuf messages.
+#[tokio::test]
+async fn own_metrics_come_as_json() {
+    let backend = Arc::into_inner(backend()).expect("the only one");
+    backend.registry.counter("c_total", "Counts <all>.").inc();
+    backend.registry.histogram("h", "", &[1.0]).observe(0.5);
+    let request = web::http::Request::get("/api/v1/status/self_metrics").body(Body::empty()).expect("a request");
+    let response = router(Arc::new(backend)).call(request).await.expect("an answer");
+    let body = web::body::to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+    let want = "{\"status\":\"success\",\"data\":[{\"name\":\"c_total\",\"help\":\"Counts \\u003call\\u003e.\",\"type\":\"COUNTER\",\
+                \"metric\":[{\"counter\":{\"value\":1}}]},{\"name\":\"h\",\"help\":\"\",\"type\":\"HISTOGRAM\",\"metric\":[{\"histogram\":\
+                {\"sampleCount\":\"1\",\"sampleSum\":0.5,\"bucket\":[{\"cumulativeCount\":\"1\",\"upperBound\":1}";
+    assert!(body.starts_with(want.as_bytes()), "{}", String::from_utf8_lossy(&body));
 }
