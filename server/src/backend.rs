@@ -5,7 +5,9 @@ use crate::{
     exchange::Exchange,
     flags::count,
     reload::{Reload, Running},
+    shown,
 };
+use anyhow::Context;
 use api::{Backend, Lifecycle, Readiness};
 use cli::Parsed;
 use model::Timestamp;
@@ -25,10 +27,11 @@ pub(crate) fn backend(
     store: Arc<Tsdb>,
     running: Arc<Running>,
     reload: Reload,
-) -> Backend {
+) -> anyhow::Result<Backend> {
     let options = EngineOptions {
         lookback: parsed.duration("query.lookback-delta"),
         max_samples: count(parsed.int("query.max-samples")),
+        max_memory: query_memory(parsed)?,
         timeout: parsed.duration("query.timeout"),
         features,
         ..EngineOptions::default()
@@ -37,8 +40,8 @@ pub(crate) fn backend(
     let lifecycle = parsed
         .bool("web.enable-lifecycle")
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
-    let [targets, families, labels, last, shown] = std::array::from_fn(|_| running.clone());
-    Backend {
+    let [targets, families, labels, last, whole, pools] = std::array::from_fn(|_| running.clone());
+    Ok(Backend {
         engine: Engine::new(options, env.clock.clone()),
         targets: Box::new(move || shown_targets(targets.scraper.targets())),
         families: Box::new(move || families.scraper.families().into_iter().map(shown_families).collect()),
@@ -47,7 +50,8 @@ pub(crate) fn backend(
         reloaded: Box::new(move || *last.last.lock()),
         started_ms: env.clock.unix_ms(),
         retention: retention(parsed),
-        config: Box::new(move || shown.text.lock().clone()),
+        config: Box::new(move || shown::all(&whole.text.lock())),
+        pool_config: Box::new(move |name| shown::pool(&pools.text.lock(), name)),
         flags: parsed.all().map(|(name, value)| (name.to_owned(), value)).collect(),
         registry: registry.clone(),
         clock: env.clock.clone(),
@@ -62,7 +66,16 @@ pub(crate) fn backend(
         receives: parsed.bool("web.enable-remote-write-receiver"),
         lifecycle,
         storage: store,
-    }
+    })
+}
+
+/// Bytes that a query may hold.
+fn query_memory(parsed: &Parsed) -> anyhow::Result<usize> {
+    let text = parsed.str("query.max-memory");
+    let bytes = crate::config::parse_size(text).and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.with_context(|| {
+        format!("--query.max-memory={text}: not a number with one of the units B, KB, MB, GB, TB, PB, EB")
+    })
 }
 
 /// How long samples are kept, as upstream shows it.

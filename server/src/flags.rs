@@ -34,6 +34,11 @@ pub fn command() -> Command {
             50_000_000,
             "Maximum number of samples a single query can load into memory.",
         ))
+        .flag(Flag::string(
+            "query.max-memory",
+            "4GB",
+            "Memory a single query may hold, with a unit: B, KB, MB, GB, TB, PB or EB.",
+        ))
         .flag(Flag::duration_prom(
             "web.read-timeout",
             "5m",

@@ -8,6 +8,7 @@ mod config;
 mod exchange;
 mod flags;
 mod reload;
+mod shown;
 mod store;
 
 pub use config::{Config, ConfigError};
@@ -106,7 +107,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         let gauges = ReloadGauges::new(&registry, &env.clock);
         Arc::new(move || reload::reload(&load, &running, &gauges))
     };
-    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone());
+    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone())?;
     reload::watch_hangups(&env, reload)?;
     let ready = backend.ready.clone();
     ready.set(true);

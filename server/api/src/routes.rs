@@ -31,6 +31,8 @@ fn api() -> Vec<Route> {
         ("/targets", "GET", any(targets::list)),
         ("/targets/metadata", "GET", any(metadata::by_target)),
         ("/scrape_pools", "GET", any(targets::pools)),
+        ("/scrape_pools/config", "GET", any(targets::pool_config)),
+        ("/otlp/v1/metrics", "POST", any(exchange::otlp)),
         ("/search/metric_names", "GET, POST", any(search::metric_names)),
         ("/search/label_names", "GET, POST", any(search::label_names)),
         ("/search/label_values", "GET, POST", any(search::label_values)),
