@@ -15,6 +15,7 @@ mod gob;
 mod graves;
 mod gzip;
 mod http;
+mod intake;
 mod journal;
 mod key;
 mod line;

@@ -29,9 +29,9 @@ pub(crate) fn backend(
     reload: Reload,
 ) -> anyhow::Result<Backend> {
     let options = EngineOptions {
+        max_memory: max_memory(parsed)?,
         lookback: parsed.duration("query.lookback-delta"),
         max_samples: count(parsed.int("query.max-samples")),
-        max_memory: query_memory(parsed)?,
         timeout: parsed.duration("query.timeout"),
         features,
         ..EngineOptions::default()
@@ -70,12 +70,16 @@ pub(crate) fn backend(
 }
 
 /// Bytes that a query may hold.
-fn query_memory(parsed: &Parsed) -> anyhow::Result<usize> {
+fn max_memory(parsed: &Parsed) -> anyhow::Result<usize> {
     let text = parsed.str("query.max-memory");
-    let bytes = crate::config::parse_size(text).and_then(|bytes| usize::try_from(bytes).ok());
-    bytes.with_context(|| {
-        format!("--query.max-memory={text}: not a number with one of the units B, KB, MB, GB, TB, PB, EB")
-    })
+    let bytes = if text == "0" {
+        u64::MAX
+    } else {
+        crate::config::parse_size(text).with_context(|| {
+            format!("--query.max-memory={text}: not a number with one of the units B, KB, MB, GB, TB, PB, EB, nor 0")
+        })?
+    };
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// How long samples are kept, as upstream shows it.

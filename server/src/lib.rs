@@ -7,6 +7,7 @@ mod backend;
 mod config;
 mod exchange;
 mod flags;
+mod numbers;
 mod reload;
 mod shown;
 mod store;
@@ -62,13 +63,13 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let registry = metrics::Registry::new();
     metrics::process_collector(&registry, &env.clock);
     metrics::build_info(&registry, "prometheus");
-    let store = Arc::new(store::open(&parsed, disk)?);
-    store::register(&registry, &store);
+    let store = Arc::new(store::open(&parsed, disk, &config)?);
+    numbers::register(&registry, &store);
     store::keep(&env, &registry, &store);
 
     let listeners = web::Listeners::bind(&web_config(&parsed))?;
     let storage: Arc<dyn storage::Storage> = store.clone();
-    let counters = scrape::Counters::new(&registry);
+    let counters = scrape::Counters::new(&registry, &env.clock);
     let seed = seed(&config);
     let scraper = scrape::Scraper::new(
         storage,
@@ -105,7 +106,8 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let reload: Reload = {
         let running = running.clone();
         let gauges = ReloadGauges::new(&registry, &env.clock);
-        Arc::new(move || reload::reload(&load, &running, &gauges))
+        let (store, exemplars) = (store.clone(), flags::scrape_features(&parsed).exemplars);
+        Arc::new(move || reload::reload(&load, &running, &gauges, &|config| store::apply(&store, config, exemplars)))
     };
     let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone())?;
     reload::watch_hangups(&env, reload)?;

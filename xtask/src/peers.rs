@@ -1,12 +1,18 @@
 //! Upstream's programs and ours scrape each other; the same series with the same labels must come out on both sides.
 
 mod api;
+mod clients;
 mod remote;
 mod wire;
 
 use crate::processes::{self, free_port, http, start, wait};
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeSet, io::Write, path::Path};
+
+type Part = fn(&Path) -> Result<()>;
+
+/// Parts that are compared here.
+const OWN: &[(&str, Part)] = &[("api", api::run), ("clients", clients::run), ("remote", remote::run)];
 
 /// Comparisons of one part: its name, its crate, the example that compares, and the program that it is given; none is
 /// the folder of all programs.
@@ -21,10 +27,18 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let (bin, rest) = processes::peers(args)?;
     match rest.as_slice() {
         [] => crosswise(&bin),
-        [one] if one == "api" => api::run(&bin),
-        [one] if one == "remote" => remote::run(&bin),
+        [one] if OWN.iter().any(|(name, _)| name == one) => {
+            OWN.iter().filter(|(name, _)| name == one).try_for_each(|(_, run)| run(&bin))
+        }
         [one] => {
-            let known = || PARTS.iter().map(|(name, ..)| *name).chain(["api", "remote"]).collect::<Vec<_>>().join(", ");
+            let known = || {
+                PARTS
+                    .iter()
+                    .map(|(name, ..)| *name)
+                    .chain(OWN.iter().map(|(name, _)| *name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
             let (_, package, example, program) = PARTS
                 .iter()
                 .find(|(name, ..)| name == one)

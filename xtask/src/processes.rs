@@ -31,9 +31,23 @@ impl Running {
         self.status("VmRSS:")
     }
 
+    /// Asks the program to end and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let script = format!("kill {}", self.0.id());
+        crate::sh(Command::new("sh").args(["-c", &script]))?;
+        self.0.wait()?;
+        Ok(())
+    }
+
     /// The most resident memory so far, in bytes.
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
         self.status("VmHWM:")
+    }
+
+    /// Forgets the most resident memory so far.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        let file = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/clear_refs", self.0.id()));
+        file.and_then(|mut file| file.write_all(b"5")).context("forgetting the peak of memory")
     }
 
     fn status(&self, key: &str) -> Result<u64> {
@@ -77,9 +91,21 @@ pub(crate) fn ours() -> Result<PathBuf> {
 
 /// The exporter alone, built as it is shipped.
 pub(crate) fn exporter() -> Result<PathBuf> {
-    crate::cargo(&["build", "--profile", "dist", "--quiet", "--package", "exporter"])?;
+    alone("exporter")
+}
+
+/// The gateway alone, built as it is shipped.
+pub(crate) fn pushgateway() -> Result<PathBuf> {
+    alone("pushgateway")
+}
+
+fn alone(package: &str) -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("NARTHEX_PROGRAM") {
+        return Ok(program.into());
+    }
+    crate::cargo(&["build", "--profile", "dist", "--quiet", "--package", package])?;
     let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
-    Ok(folder.join("dist/narthex-exporter"))
+    Ok(folder.join("dist").join(format!("narthex-{package}")))
 }
 
 /// Starts a program that says nothing.

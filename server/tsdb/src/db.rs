@@ -2,13 +2,14 @@
 
 use crate::{
     Error, Options,
-    exemplars::Ring,
+    admin::Retention,
     head::{Head, replay::Replay, segments},
     manifest::Manifest,
-    metrics::Refusals,
+    metrics::{Progress, Refusals},
     part::Part,
     record::{self, Batch},
     snapshot::{self, Restored},
+    tombstones::Tombstone,
     transaction::Transaction,
     view::View,
 };
@@ -23,7 +24,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use storage::{Appender, Cardinality, Querier, ReadError, SeriesExemplars, Stats, Storage};
+use storage::{Appender, Cardinality, Exemplars, Querier, ReadError, SeriesExemplars, Stats, Storage};
 
 /// The folder of the log.
 const LOG: &str = "wal";
@@ -40,11 +41,14 @@ pub struct Tsdb {
     /// Held by whoever changes parts.
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) unmergeable: Mutex<BTreeSet<String>>,
-    pub(crate) exemplars: Mutex<Ring>,
+    /// Those of the manifest, for readers.
+    pub(crate) tombstones: RwLock<Arc<Vec<Tombstone>>>,
+    pub(crate) retention: RwLock<Arc<Vec<Retention>>>,
+    pub(crate) exemplars: Mutex<Exemplars>,
     /// The newest sample when the head was last written.
     pub(crate) snapshot_at: Mutex<Option<i64>>,
-    /// Memory of commits, for the next ones: a record unpacked and packed, and batches.
-    pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>)>,
+    /// Memory of commits, for the next ones: a record unpacked and packed, and what its floats build on.
+    pub(crate) scratch: Mutex<(Vec<u8>, Vec<u8>, Vec<u64>)>,
     pub(crate) batches: Mutex<Vec<Batch>>,
     pub(crate) refusals: Refusals,
     recovery: Recovery,
@@ -58,6 +62,14 @@ impl Tsdb {
     /// # Errors
     /// [`Error`]: the disk, or a manifest that is not one.
     pub fn open(disk: Disk, options: Options) -> Result<Self, Error> {
+        Self::open_watched(disk, options, &Progress::default())
+    }
+
+    /// As [`Tsdb::open`]; `progress` tells meanwhile how far it is.
+    ///
+    /// # Errors
+    /// As [`Tsdb::open`].
+    pub fn open_watched(disk: Disk, options: Options, progress: &Progress) -> Result<Self, Error> {
         let mut manifest = Manifest::read(&disk)?;
         remove_strangers(&disk, &manifest)?;
         let mut damaged = 0;
@@ -104,7 +116,9 @@ impl Tsdb {
             }
             Ok(())
         };
-        let (mut log, recovery) = Log::open(&disk, LOG, options.log, replay).map_err(Error::disk("reading the log"))?;
+        let watch = |first, current, last| progress.set(first, current, last);
+        let (mut log, recovery) =
+            Log::open_watched(&disk, LOG, options.log, replay, watch).map_err(Error::disk("reading the log"))?;
         log.skip_to(known);
         if recovery.lost > 0 {
             tracing::error!(records = recovery.lost, "records of the log are missing");
@@ -115,6 +129,8 @@ impl Tsdb {
             log: Mutex::new(log),
             parts: RwLock::new(parts),
             head: RwLock::new(head),
+            tombstones: RwLock::new(manifest.tombstones.clone()),
+            retention: RwLock::default(),
             manifest: Mutex::new(manifest),
             unmergeable: Mutex::default(),
             exemplars: Mutex::new(exemplars),
@@ -212,6 +228,10 @@ impl Storage for Tsdb {
 
     fn cardinality(&self, top: usize) -> Cardinality {
         self.head.read().cardinality(top)
+    }
+
+    fn admin(&self) -> Option<&dyn storage::Admin> {
+        Some(self)
     }
 
     fn stats(&self) -> Stats {

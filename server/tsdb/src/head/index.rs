@@ -9,8 +9,6 @@ use storage::{AppendError, Cardinality};
 
 /// Names shown of those that have the most series.
 const OFFENDERS: usize = 3;
-/// A job over its soft limit gets no new series once the head is this full, in percent of its hard limit.
-const CROWDED_PERCENT: u64 = 75;
 
 impl Head {
     /// The id of a series that is known; `key` is scratch.
@@ -56,7 +54,7 @@ impl Head {
         }
         let soft = self.options.job_series_max;
         let job = labels.get("job").unwrap_or_default();
-        if soft == 0 || series < limit / 100 * CROWDED_PERCENT || self.names.series_with("job", job) < soft {
+        if soft == 0 || series < limit / 4 * 3 || self.names.series_with("job", job) < soft {
             return Ok(());
         }
         self.counts.refused += 1;

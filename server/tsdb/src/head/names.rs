@@ -322,18 +322,59 @@ impl Names {
         }
     }
 
-    /// Whether so much of the label sets is dead that [`Names::repack`] is worth its time.
+    /// Whether so much is dead that [`Names::repack`] is worth its time.
     pub(crate) fn is_sparse(&self) -> bool {
-        self.dead > PAGE && self.dead * 3 > self.pages.len() * PAGE
+        self.dead > PAGE && self.dead * 8 > self.pages.len() * PAGE
+            || self.free.len() * 8 > self.pairs.len() + PAGE / 64
     }
 
-    /// Moves the label sets of all series into pages of their own. O(bytes).
+    /// Gives the pairs new numbers without gaps and moves the label sets of all series into pages of their own: keys are
+    /// others than before. O(bytes).
     pub(crate) fn repack<'a>(&mut self, places: impl Iterator<Item = &'a mut Place>) {
+        let mut numbers = vec![0; self.pairs.len()];
+        let mut pairs = Vec::with_capacity(self.pairs.len() - self.free.len());
+        for (pair, number) in std::mem::take(&mut self.pairs).into_iter().zip(&mut numbers) {
+            if pair.series.is_some() {
+                *number = pairs.len() as u32;
+                pairs.push(pair);
+            }
+        }
+        self.pairs = pairs;
+        self.free = Vec::new();
+        self.names.iter_mut().flat_map(|name| &mut name.pairs).for_each(|pair| *pair = numbers[*pair as usize]);
+        let (hasher, pairs) = (&self.hasher, &self.pairs);
+        let hash = |pair: &u32| hasher.hash_one((pairs[*pair as usize].name, &*pairs[*pair as usize].value));
+        let mut table = HashTable::with_capacity(pairs.len());
+        for number in 0..pairs.len() as u32 {
+            table.insert_unique(hash(&number), number, hash);
+        }
+        self.by_pair = table;
         let old = Self { pages: std::mem::take(&mut self.pages), ..Self::default() };
         self.dead = 0;
+        let mut key = Vec::new();
         for place in places {
-            *place = self.store(old.key(*place));
+            key.clear();
+            let all = old.numbers(*place).map(|number| numbers[number as usize]);
+            chunk::varint::put(old.numbers(*place).count() as u64, &mut key);
+            all.for_each(|number| chunk::varint::put(u64::from(number), &mut key));
+            *place = self.store(&key);
         }
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn bytes(&self) -> usize {
+        let lists = |pair: &Pair| match &pair.series {
+            Some(Slots::Many(slots)) => size_of::<RoaringBitmap>() + slots.serialized_size(),
+            _ => 0,
+        };
+        let pairs: usize = self.pairs.iter().map(|pair| pair.value.len() + lists(pair)).sum();
+        let names: usize = self.names.iter().map(|name| name.text.len() + name.pairs.capacity() * 4).sum();
+        pairs
+            + names
+            + self.pairs.capacity() * size_of::<Pair>()
+            + self.free.capacity() * 4
+            + self.by_pair.allocation_size()
+            + self.pages.iter().map(Vec::capacity).sum::<usize>()
     }
 
     /// For every pair its rank in the order of name and value: sets compare as the ranks of their pairs do.

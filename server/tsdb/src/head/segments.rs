@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// First bytes of a segment; the last one is the version.
 pub(crate) const MAGIC: &[u8; 8] = b"NXCHNK\0\x01";
+/// Bytes of a chunk beside its samples at most.
+const CHUNK_HEAD_MAX: usize = 64;
 /// What files of segments are called.
 pub(crate) const PREFIX: &str = "chunks-";
 
@@ -75,6 +77,8 @@ impl Segments {
             self.freeze();
         }
         if self.open.is_empty() {
+            // Pages not written to yet are not memory; growing by doubling would be.
+            self.open.reserve_exact(self.limit + chunk.bytes.len() + CHUNK_HEAD_MAX);
             self.open.extend_from_slice(MAGIC);
         }
         let at = self.open.len();
