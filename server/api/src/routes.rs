@@ -21,6 +21,7 @@ fn api() -> Vec<Route> {
     vec![
         ("/query", "GET, POST", any(query::instant)),
         ("/query_range", "GET, POST", any(query::range)),
+        ("/explain", "GET, POST", any(query::explain)),
         ("/query_exemplars", "GET, POST", any(query::exemplars)),
         ("/format_query", "GET, POST", any(query::format_query)),
         ("/parse_query", "GET, POST", any(query::parse_query)),

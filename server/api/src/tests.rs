@@ -332,3 +332,21 @@ async fn own_metrics_come_as_json() {
                 {\"sampleCount\":\"1\",\"sampleSum\":0.5,\"bucket\":[{\"cumulativeCount\":\"1\",\"upperBound\":1}";
     assert!(body.starts_with(want.as_bytes()), "{}", String::from_utf8_lossy(&body));
 }
+
+#[tokio::test]
+async fn queries_tell_what_they_took() {
+    let (_, body, _) = ask("GET", "/api/v1/query_range?query=sum(m)&start=1&end=2&step=1&stats=all").await;
+    let (_, stats) = body.split_once("]}],\"stats\":{\"timings\":{\"evalTotalTime\":").expect("statistics");
+    for part in [
+        ",\"execQueueTime\":",
+        "\"samples\":{\"totalQueryableSamplesPerStep\":[[1,2],[2,2]],\"totalQueryableSamples\":4,\"peakSamples\":",
+    ] {
+        assert!(stats.contains(part), "{stats}");
+    }
+    let (_, body, _) = ask("GET", "/api/v1/query?query=m&time=2&stats=true").await;
+    assert!(body.contains("\"stats\":") && !body.contains("PerStep"), "{body}");
+    let (_, body, _) = ask("POST", "/api/v1/explain?query=sum(m)&time=2").await;
+    let want = "{\"status\":\"success\",\"data\":{\"plan\":{\"text\":\"sum(m)\",\"kind\":\"aggregation\",";
+    assert!(body.starts_with(want) && body.contains("\"operands\":[{\"text\":\"m\",\"kind\":\"selector\","), "{body}");
+    assert!(ask("GET", "/api/v1/explain?query=m&start=1").await.1.contains("invalid parameter \\\"end\\\""));
+}
