@@ -10,6 +10,7 @@ mod flags;
 mod late;
 mod numbers;
 mod reload;
+mod shown;
 mod store;
 
 pub use config::{Config, ConfigError};
