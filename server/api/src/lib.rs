@@ -9,6 +9,7 @@ mod format;
 mod handlers;
 mod json;
 mod metadata;
+mod number;
 mod params;
 mod status;
 mod targets;
