@@ -14,14 +14,24 @@ const PARTS: &[(&str, &str, &str, Option<&str>)] = &[
     ("push", "pushgateway", "differential", Some("prometheus-pushgateway")),
 ];
 
+/// The query list of the compliance suite, in the folder of conformance data.
+const COMPLIANCE: &str = "compliance/promql/promql-test-queries.yml";
+
 /// Runs the crosswise comparison, or that of one part; needs the binaries of `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let (bin, rest) = processes::peers(args)?;
     match rest.as_slice() {
         [] => crosswise(&bin),
         [one] if one == "remote" => remote::run(&bin),
+        [one] if one == "compliance" => {
+            let list = crate::root().join("../shared/conformance").join(COMPLIANCE);
+            let (bin, list) = (bin.to_string_lossy(), list.to_string_lossy());
+            let example = ["run", "--release", "--quiet", "--package", "promql", "--example", "differential", "--"];
+            crate::cargo(&[&example[..], &[&bin, "compliance", &list]].concat())
+        }
         [one] => {
-            let known = || PARTS.iter().map(|(name, ..)| *name).chain(["remote"]).collect::<Vec<_>>().join(", ");
+            let known =
+                || PARTS.iter().map(|(name, ..)| *name).chain(["compliance", "remote"]).collect::<Vec<_>>().join(", ");
             let (_, package, example, program) = PARTS
                 .iter()
                 .find(|(name, ..)| name == one)
