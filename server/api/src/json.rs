@@ -1,5 +1,6 @@
 //! JSON as upstream's API writes it: numbers of samples are strings, times have three fraction digits or none.
 
+use crate::number;
 use model::{Exemplar, FloatHistogram, Labels, Value};
 use promql::{Answer, MatrixRow, PlanNode, QueryValue, Stats, histogram::Histogram};
 use std::time::Duration;
@@ -97,7 +98,7 @@ pub(crate) fn time(ms: i64, out: &mut String) {
     if ms < 0 {
         out.push('-');
     }
-    out.push_str(&seconds.to_string());
+    out.push_str(itoa::Buffer::new().format(seconds));
     if fraction > 0 {
         out.push_str(&format!(".{fraction:03}"));
     }
@@ -105,27 +106,19 @@ pub(crate) fn time(ms: i64, out: &mut String) {
 
 /// The text of a sample value: shortest digits that read back equal; an exponent below 1e-6 and from 1e21 on.
 pub(crate) fn float(value: f64) -> String {
-    let size = value.abs();
-    if value.is_nan() {
-        return "NaN".into();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
-    }
-    if size == 0.0 || (1e-6..1e21).contains(&size) {
-        return value.to_string();
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-    format!("{digits}e{sign}{exponent:0>2}")
+    let mut text = String::new();
+    number::write(value, &mut text);
+    text
 }
+
+/// Bytes of a float of a matrix, about.
+const POINT_BYTES: usize = 28;
 
 fn point(at: i64, value: f64, out: &mut String) {
     out.push('[');
     time(at, out);
     out.push_str(",\"");
-    out.push_str(&float(value));
+    number::write(value, out);
     out.push_str("\"]");
 }
 
@@ -173,6 +166,7 @@ fn histogram(at: i64, histogram: &FloatHistogram, out: &mut String) {
 fn series(row: &MatrixRow, out: &mut String) {
     if !row.floats.is_empty() || row.histograms.is_empty() {
         out.push_str(",\"values\":");
+        out.reserve(row.floats.len() * POINT_BYTES);
         list(&row.floats, out, |(at, value), out| point(*at, *value, out));
     }
     if !row.histograms.is_empty() {

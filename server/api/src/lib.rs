@@ -10,6 +10,7 @@ mod federate;
 mod format;
 mod json;
 mod metadata;
+mod number;
 mod pages;
 mod params;
 mod query;
