@@ -6,6 +6,7 @@ use crate::{
     flags::count,
     late::Late,
     reload::{Reload, Running},
+    shown,
 };
 use anyhow::Context;
 use api::{Backend, Lifecycle, Readiness};
@@ -40,7 +41,7 @@ pub(crate) fn backend(
         .bool("web.enable-lifecycle")
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
     let (damaged, progress) = (store.clone(), store.clone());
-    let [targets, families, labels, last, shown] = std::array::from_fn(|_| running.clone());
+    let [targets, families, labels, last, whole, pools] = std::array::from_fn(|_| running.clone());
     Ok(Backend {
         engine: Engine::new(options, env.clock.clone()),
         targets: Box::new(move || shown_targets(targets.scraper.targets())),
@@ -50,7 +51,8 @@ pub(crate) fn backend(
         reloaded: Box::new(move || *last.last.lock()),
         started_ms: env.clock.unix_ms(),
         retention: retention(parsed),
-        config: Box::new(move || shown.text.lock().clone()),
+        config: Box::new(move || shown::all(&whole.text.lock())),
+        pool_config: Box::new(move |name| shown::pool(&pools.text.lock(), name)),
         flags: parsed.all().map(|(name, value)| (name.to_owned(), value)).collect(),
         registry: registry.clone(),
         clock: env.clock.clone(),

@@ -10,6 +10,7 @@ mod flags;
 mod late;
 mod numbers;
 mod reload;
+mod shown;
 mod store;
 
 pub use config::{Config, ConfigError};
@@ -58,6 +59,12 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let folder = parsed.str("storage.tsdb.path").to_owned();
     let disk = Disk::open(&folder)
         .with_context(|| format!("opening the data folder {folder:?}; choose another by --storage.tsdb.path"))?;
+    if blocks::is_upstream(&disk)? {
+        anyhow::bail!(
+            "the data folder {folder:?} is one of upstream's server and stays as it is; choose another by \
+             --storage.tsdb.path, and take the data into it by `narthex tsdb import {folder} FOLDER`"
+        );
+    }
     let _lock =
         disk.lock("lock").with_context(|| format!("locking the data folder {folder:?}; another server uses it"))?;
     let registry = metrics::Registry::new();

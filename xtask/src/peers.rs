@@ -17,6 +17,7 @@ const OWN: &[(&str, Part)] = &[("api", api::run), ("clients", clients::run), ("r
 /// Comparisons of one part: its name, its crate, the example that compares, and the program that it is given; none is
 /// the folder of all programs.
 const PARTS: &[(&str, &str, &str, Option<&str>)] = &[
+    ("blocks", "tools", "peer", None),
     ("exporter", "exporter", "peer", Some("prometheus-node-exporter")),
     ("promql", "promql", "differential", None),
     ("push", "pushgateway", "differential", Some("prometheus-pushgateway")),

@@ -1,7 +1,8 @@
 //! JSON as upstream's API writes it: numbers of samples are strings, times have three fraction digits or none.
 
 use model::{Exemplar, FloatHistogram, Labels, Value};
-use promql::{Answer, MatrixRow, QueryValue, histogram::Histogram};
+use promql::{Answer, MatrixRow, PlanNode, QueryValue, Stats, histogram::Histogram};
+use std::time::Duration;
 
 /// Appends a JSON string. O(n).
 pub(crate) fn string(text: &str, out: &mut String) {
@@ -185,8 +186,46 @@ fn metric(labels: &Labels, out: &mut String) {
     map(labels.iter(), out);
 }
 
-/// Appends the data member of a query's answer.
-pub(crate) fn result(value: &QueryValue, out: &mut String) {
+/// Times and samples of a query, in upstream's members and seconds.
+pub(crate) fn stats(stats: &Stats, queued: Duration) -> String {
+    let total = queued + stats.eval_total;
+    let [eval, sort, preparation, inner, queue, total] =
+        [stats.eval_total, stats.result_sort, stats.preparation, stats.inner_eval, queued, total]
+            .map(|span| span.as_secs_f64());
+    let mut out = format!(
+        "{{\"timings\":{{\"evalTotalTime\":{eval},\"resultSortTime\":{sort},\"queryPreparationTime\":{preparation},\
+         \"innerEvalTime\":{inner},\"execQueueTime\":{queue},\"execTotalTime\":{total}}},\"samples\":{{"
+    );
+    if !stats.per_step.is_empty() {
+        out.push_str("\"totalQueryableSamplesPerStep\":");
+        list(&stats.per_step, &mut out, |(at, samples), out| {
+            out.push('[');
+            time(*at, out);
+            out.push_str(&format!(",{samples}]"));
+        });
+        out.push(',');
+    }
+    let (samples, peak) = (stats.total_samples, stats.peak_samples);
+    out.push_str(&format!("\"totalQueryableSamples\":{samples},\"peakSamples\":{peak}}}}}"));
+    out
+}
+
+/// Appends the tree of what a query did. The engine bounds its depth.
+pub(crate) fn plan(node: &PlanNode, out: &mut String) {
+    out.push_str("{\"text\":");
+    escaped(&node.text, out);
+    let PlanNode { kind, streamed, series, samples, bytes, time, .. } = node;
+    out.push_str(&format!(
+        ",\"kind\":\"{kind}\",\"streamed\":{streamed},\"series\":{series},\"samples\":{samples},\"bytes\":{bytes},\
+         \"seconds\":{},\"operands\":",
+        time.as_secs_f64()
+    ));
+    list(&node.operands, out, plan);
+    out.push('}');
+}
+
+/// Appends the data member of a query's answer, with its statistics if there are any.
+pub(crate) fn result(value: &QueryValue, stats: Option<&str>, out: &mut String) {
     let kind = match value {
         QueryValue::Scalar(..) => "scalar",
         QueryValue::String(..) => "string",
@@ -220,6 +259,9 @@ pub(crate) fn result(value: &QueryValue, out: &mut String) {
             series(row, out);
             out.push('}');
         }),
+    }
+    if let Some(stats) = stats {
+        out.push_str(&format!(",\"stats\":{stats}"));
     }
     out.push('}');
 }
@@ -292,7 +334,7 @@ mod tests {
     fn lone_values_are_bare() {
         let shown = |value| {
             let mut out = String::new();
-            result(&value, &mut out);
+            result(&value, None, &mut out);
             out.split_once("\"result\":").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
         };
         assert_eq!(shown(QueryValue::Scalar(1500, 1e-9)), "[1.5,\"0.000000001\"]}");

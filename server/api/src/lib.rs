@@ -57,8 +57,10 @@ pub struct Backend {
     pub started_ms: i64,
     /// How long samples are kept, as shown.
     pub retention: String,
-    /// The configuration text in force.
+    /// The configuration in force, without secrets.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// The section of a scrape pool in it.
+    pub pool_config: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
     /// Flags by name.
     pub flags: Vec<(String, String)>,
     /// The server's own metrics.

@@ -1,4 +1,4 @@
-//! Blocks of upstream's storage: read (2.x and 3.x), written, taken into our store, and upstream's tool for them.
+//! Blocks of upstream's storage: read (2.x and 3.x), written, taken into our store.
 //!
 //! Source: upstream's pages of the formats of block, index, chunks and tombstones, and its code where they differ. Left
 //! out: postings, which are written and not read since whole blocks are; the encodings of histograms with start

@@ -23,6 +23,23 @@ const SNAPSHOTS: &str = "snapshots";
 /// Bytes copied in one step.
 const COPY: usize = 1 << 20;
 
+/// What a part of a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartInfo {
+    /// Its file.
+    pub name: String,
+    /// Time of the first sample.
+    pub min: Timestamp,
+    /// Time of the last sample.
+    pub max: Timestamp,
+    /// Series in it.
+    pub series: u64,
+    /// Samples in it.
+    pub samples: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
 /// How long samples of some series are kept.
 #[derive(Clone, Debug)]
 pub struct Retention {
@@ -33,6 +50,19 @@ pub struct Retention {
 }
 
 impl Tsdb {
+    /// The parts, oldest first.
+    pub fn part_list(&self) -> Vec<PartInfo> {
+        let info = |part: &Arc<Part>| PartInfo {
+            name: part.name.clone(),
+            min: Timestamp(part.summary.min),
+            max: Timestamp(part.summary.max),
+            series: part.summary.series,
+            samples: part.summary.samples,
+            bytes: part.len(),
+        };
+        self.parts.read().iter().map(info).collect()
+    }
+
     /// Replaces the retention of particular series. The first that matches a series decides, and
     /// [`crate::Options::retention_ms`] where none does. Counts from the next [`Tsdb::maintain`] on.
     pub fn set_retention(&self, rules: Vec<Retention>) {

@@ -30,7 +30,7 @@ mod transaction;
 mod view;
 mod writer;
 
-pub use admin::Retention;
+pub use admin::{PartInfo, Retention};
 pub use db::Tsdb;
 pub use metrics::{Metrics, Progress};
 pub use options::Options;
