@@ -641,3 +641,43 @@ fn a_transaction_that_is_open_while_series_move_finds_them_again() {
     drop(store);
     check(&Tsdb::open(sim.disk(), options).expect("opens"));
 }
+
+#[test]
+fn a_damaged_snapshot_or_segment_is_set_aside_and_the_rest_is_served() {
+    let sim = SimDisk::new(3);
+    let (mut rng, mut oracle) = (Rng::new(5), Content::new());
+    let store = open(&sim.disk());
+    for step in 0..60 {
+        scrape(&store, 1_000_000 + step * 3000, &mut rng, &mut oracle).expect("stored");
+        if step % 10 == 9 {
+            store.maintain().expect("in order");
+        }
+    }
+    drop(store);
+    let names = sim.disk().list("").expect("listed");
+    let snapshot = names.iter().find(|name| name.starts_with("head-")).expect("a snapshot");
+    let segment = names.iter().rfind(|name| name.starts_with("chunks-")).expect("a segment");
+    let length = sim.disk().read(snapshot).expect("read").len();
+    for at in (0..length).step_by(97) {
+        let broken = sim.fork();
+        assert!(broken.flip_bit(snapshot, at * 8 + 1));
+        let store = open(&broken.disk());
+        assert_eq!(store.damaged(), 1, "byte {at} of {length}");
+        let aside = broken.disk().list("aside").expect("kept");
+        assert!(aside.contains(snapshot) && aside.contains(segment));
+        includes(&oracle, &content(&store, i64::MIN, i64::MAX), "what is left");
+    }
+    let broken = sim.fork();
+    assert!(broken.flip_bit(segment, 11));
+    let store = open(&broken.disk());
+    assert_eq!((store.damaged(), broken.disk().list("aside").expect("kept")), (1, vec![segment.clone()]));
+    includes(&oracle, &content(&store, i64::MIN, i64::MAX), "what is left");
+    let broken = sim.fork();
+    assert!(broken.flip_bit(segment, 60 * 8));
+    let store = open(&broken.disk());
+    let querier = store.querier(Timestamp(i64::MIN), Timestamp(i64::MAX));
+    let mut batch = Vec::new();
+    let read = querier.select(&[]).and_then(|mut set| set.next_batch(100, &mut batch));
+    assert!(read.expect_err("its checksum is wrong").to_string().contains(segment));
+    store.maintain().expect("what is damaged keeps nothing back");
+}
