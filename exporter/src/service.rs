@@ -293,6 +293,11 @@ fn typed(kind: &'static str, body: impl Into<Body>) -> Response {
 /// A [`crate::StartError`] when a collector cannot start (a program leaves with code 2 then), or what kept the
 /// listeners from opening.
 pub async fn run(parsed: Parsed, environment: Environment) -> anyhow::Result<()> {
+    match parsed.str(SANDBOX) {
+        "off" => {}
+        "strict" => anyhow::bail!("--{SANDBOX}: other services share this process; run the exporter as one of its own"),
+        _ => tracing::warn!("--{SANDBOX} has no effect, because other services share this process"),
+    }
     Ready::new(parsed, environment)?.serve().await
 }
 

@@ -139,6 +139,15 @@ async fn any_path_can_be_that_of_the_metrics() {
     assert!(telemetry_path("").is_err());
 }
 
+/// Restricting the whole of a process is for a program of its own.
+#[tokio::test]
+async fn a_part_of_a_process_is_not_restricted() {
+    let environment =
+        Environment { clock: Clock::system(), shutdown: Shutdown::new(), tasks: Tasks::new(Clock::system()) };
+    let error = run(Tree::new().parse(&["--security.sandbox=strict"]), environment).await.expect_err("refused");
+    assert!(error.to_string().contains("other services share this process"), "{error}");
+}
+
 #[test]
 fn small_parsers() {
     assert_eq!(decode("a%5Bb+c%zz%"), "a[b c%zz%");
