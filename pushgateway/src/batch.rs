@@ -31,11 +31,11 @@ struct Part<'a> {
 
 /// Takes all parts in order.
 pub(crate) async fn answer(service: &Service, headers: &HeaderMap, body: Body) -> Response {
-    let (body, _) = match service.read(headers, body).await {
+    let body = match service.read(headers, body).await {
         Ok(body) => body,
         Err(refused) => return refused.into_response(),
     };
-    let parts = match parts(&body).and_then(|parts| keyed(service, parts)) {
+    let parts = match parts(&body.bytes).and_then(|parts| keyed(service, parts)) {
         Ok(parts) => parts,
         Err(why) => return error(StatusCode::BAD_REQUEST, &why),
     };

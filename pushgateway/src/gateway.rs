@@ -67,6 +67,9 @@ pub(crate) struct How {
     pub(crate) sum: Option<Gauges>,
 }
 
+/// The store's verdict, and what to wait for.
+pub(crate) type Begun = (Result<(), Refusal>, Option<Wait>);
+
 /// What became of a message of a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
@@ -124,23 +127,33 @@ impl Gateway {
     /// # Errors
     /// [`PushError`].
     pub(crate) async fn push(&self, key: Key, body: Body, how: How) -> Result<(), PushError> {
-        let (verdict, wait) = match how.sum {
-            None => self.push_now(&mut self.state.lock(), &Push::new(key, body), how)?,
-            Some(gauges) => self.sum_now(key, body, how, gauges)?,
-        };
+        Self::finish_push(self.begin_push(key, body, how)).await
+    }
+
+    /// Takes a push; what it answers is to be given to [`Gateway::finish_push`]. O(body and group).
+    pub(crate) fn begin_push(&self, key: Key, body: Body, how: How) -> Result<Begun, PushError> {
+        match how.sum {
+            None => {
+                let push = Push::new(key, body);
+                self.push_now(&mut self.state.lock(), &push, how)
+            }
+            Some(gauges) => self.sum_now(key, body, how, gauges),
+        }
+    }
+
+    /// Waits until a push is durable.
+    ///
+    /// # Errors
+    /// [`PushError`].
+    pub(crate) async fn finish_push(begun: Result<Begun, PushError>) -> Result<(), PushError> {
+        let (verdict, wait) = begun?;
         // The mark of a refused push is not worth waiting for.
         verdict?;
         Ok(Wait::durable(wait).await?)
     }
 
     /// Adds a push to what its group has, in one step.
-    fn sum_now(
-        &self,
-        key: Key,
-        body: Body,
-        how: How,
-        gauges: Gauges,
-    ) -> Result<(Result<(), Refusal>, Option<Wait>), PushError> {
+    fn sum_now(&self, key: Key, body: Body, how: How, gauges: Gauges) -> Result<Begun, PushError> {
         let state = &mut *self.state.lock();
         let Body { families, mismatch } = body;
         match aggregate::sum(&key, state.store.groups().get(&key), families, gauges) {
@@ -155,12 +168,7 @@ impl Gateway {
     }
 
     /// Takes a push; answers the store's verdict, and what to wait for.
-    fn push_now(
-        &self,
-        state: &mut State,
-        push: &Push,
-        how: How,
-    ) -> Result<(Result<(), Refusal>, Option<Wait>), PushError> {
+    fn push_now(&self, state: &mut State, push: &Push, how: How) -> Result<Begun, PushError> {
         let ttl = how.ttl.or((self.policy.ttl > 0).then_some(self.policy.ttl));
         self.within(&state.store, push)?;
         let at = self.time(&state.store, &push.key);

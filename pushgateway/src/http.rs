@@ -3,7 +3,8 @@
 use crate::{
     Key,
     aggregate::Gauges,
-    gateway::{Gateway, How, PushError},
+    gateway::{Begun, Gateway, How, Policy, PushError},
+    intake::{Intake, Taken},
     journal::JournalError,
     key::PathError,
     replicate::{self, NAME_HEADER},
@@ -11,9 +12,9 @@ use crate::{
     tokens::{Denied, Tokens},
 };
 use runtime::Shutdown;
-use std::{borrow::Cow, io::Read, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 use web::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -25,6 +26,9 @@ pub(crate) struct Service {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) routes: Routes,
     pub(crate) tasks: runtime::Tasks,
+    pub(crate) intake: Intake,
+    /// Whose turn it is to read a large body.
+    pub(crate) large: Arc<tokio::sync::Mutex<()>>,
     /// Raised by `/-/quit`.
     pub(crate) shutdown: Shutdown,
     pub(crate) lifecycle: bool,
@@ -175,11 +179,11 @@ impl Service {
         if name == replicas.name {
             return error(StatusCode::BAD_REQUEST, "this is the same gateway; name others only in --replication.peer");
         }
-        let (body, _) = match self.read(headers, body).await {
+        let body = match self.read(headers, body).await {
             Ok(body) => body,
             Err(refused) => return refused.into_response(),
         };
-        let records = match replicate::read(&body) {
+        let records = match replicate::read(&body.bytes) {
             Ok(records) => records,
             Err(why) => return error(StatusCode::BAD_REQUEST, &why),
         };
@@ -236,16 +240,17 @@ impl Service {
     ) -> Response {
         let began = self.gateway.clock.now();
         let label = if method == Method::PUT { "put" } else { "post" };
-        let (response, size) = match self.read(headers, body).await {
-            Err(refused) => (refused.into_response(), 0),
-            Ok((body, size)) => {
-                let response = match self.take(key, method, uri, headers, &body).await {
-                    Ok(()) if self.gateway.policy.checked => StatusCode::OK.into_response(),
-                    Ok(()) => StatusCode::ACCEPTED.into_response(),
-                    Err(refused) => refused.into_response(),
-                };
-                (response, size)
+        let (taken, size) = match self.intake.receive(headers, body).await {
+            Err(stop) => (Err(self.intake.refusal(&stop, &self.gateway.instruments)), 0),
+            Ok(body) => {
+                let size = body.size;
+                (self.take(key, method, uri, headers, body).await, size)
             }
+        };
+        let response = match taken {
+            Ok(()) if self.gateway.policy.checked => StatusCode::OK.into_response(),
+            Ok(()) => StatusCode::ACCEPTED.into_response(),
+            Err(refused) => refused.into_response(),
         };
         let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let line = uri.to_string().len() + method.as_str().len() + "HTTP/1.1".len();
@@ -261,13 +266,35 @@ impl Service {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        body: &[u8],
+        body: Taken,
     ) -> Result<(), Refused> {
         let bad = |why: &dyn std::fmt::Display| Refused::new(StatusCode::BAD_REQUEST, why);
-        let key = key.map_err(|why| bad(&why))?;
-        let body = crate::body::Body::read(headers, body, self.gateway.policy.utf8).map_err(|why| bad(&why))?;
-        let how = self.how(method, uri, headers).map_err(|why| bad(&why))?;
-        match self.gateway.push(key.clone(), body, how).await {
+        let large = body.is_large();
+        let (gateway, intake, headers) = (self.gateway.clone(), self.intake.clone(), headers.clone());
+        let (method, uri) = (method.clone(), uri.clone());
+        let work = move || -> Result<(Key, Result<Begun, PushError>), Refused> {
+            let body = body.inflated().map_err(|stop| intake.refusal(&stop, &gateway.instruments))?;
+            let key = key.map_err(|why| bad(&why))?;
+            let read = crate::body::Body::read(&headers, &body.bytes, gateway.policy.utf8);
+            let read = read.map_err(|why| bad(&why))?;
+            drop(body);
+            let how = how(&gateway.policy, &method, &uri, &headers).map_err(|why| bad(&why))?;
+            Ok((key.clone(), gateway.begin_push(key, read, how)))
+        };
+        let (key, begun) = if large {
+            // What is made of a body is many times its size, so that there is one at a time.
+            let turn = self.large.clone().lock_owned().await;
+            let work = move || {
+                // Also when the client has gone away meanwhile.
+                let _turn = turn;
+                work()
+            };
+            let done = self.tasks.blocking("large push", work).await;
+            done.map_err(|why| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, &why))??
+        } else {
+            work()?
+        };
+        match Gateway::finish_push(begun).await {
             Ok(()) => Ok(()),
             // Nobody is told of a refusal when nothing is checked: the failure time shows it.
             Err(PushError::Refused(_)) if !self.gateway.policy.checked => Ok(()),
@@ -280,69 +307,38 @@ impl Service {
             Err(why) => Err(Refused::new(StatusCode::TOO_MANY_REQUESTS, &why)),
         }
     }
+}
 
-    /// What a push asks for, where pushes may.
-    fn how(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<How, String> {
-        let policy = &self.gateway.policy;
-        let mut how = How { replace: method == Method::PUT, ..How::default() };
-        if policy.ttl_by_push
-            && let Some(asked) = asked(uri, headers, "ttl", "x-narthex-ttl")?
-        {
-            let span = model::Duration::parse(&asked).map_err(|why| format!("invalid ttl {asked:?}: {why}"))?;
-            how.ttl = Some(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+/// What a push asks for, where pushes may.
+fn how(policy: &Policy, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<How, String> {
+    let mut how = How { replace: method == Method::PUT, ..How::default() };
+    if policy.ttl_by_push
+        && let Some(asked) = asked(uri, headers, "ttl", "x-narthex-ttl")?
+    {
+        let span = model::Duration::parse(&asked).map_err(|why| format!("invalid ttl {asked:?}: {why}"))?;
+        how.ttl = Some(i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+    }
+    if policy.sums
+        && let Some(word) = asked(uri, headers, "aggregate", "x-narthex-aggregate")?
+    {
+        if word != "sum" {
+            return Err(format!("aggregate is {word:?}; there is only sum"));
         }
-        if policy.sums
-            && let Some(word) = asked(uri, headers, "aggregate", "x-narthex-aggregate")?
-        {
-            if word != "sum" {
-                return Err(format!("aggregate is {word:?}; there is only sum"));
-            }
-            if how.replace {
-                return Err("a PUT replaces its group, so nothing can be added; use POST".to_owned());
-            }
-            let rule = asked(uri, headers, "gauges", "x-narthex-gauges")?.unwrap_or(Cow::Borrowed("last"));
-            let gauges = Gauges::parse(&rule);
-            how.sum = Some(gauges.ok_or_else(|| format!("gauges is {rule:?}; there are last, sum, min, max"))?);
+        if how.replace {
+            return Err("a PUT replaces its group, so nothing can be added; use POST".to_owned());
         }
-        Ok(how)
+        let rule = asked(uri, headers, "gauges", "x-narthex-gauges")?.unwrap_or(Cow::Borrowed("last"));
+        let gauges = Gauges::parse(&rule);
+        how.sum = Some(gauges.ok_or_else(|| format!("gauges is {rule:?}; there are last, sum, min, max"))?);
     }
+    Ok(how)
+}
 
-    /// The body as it was meant, and the bytes it came in. Never more than the limit, whatever it inflates to.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(Cow<'static, [u8]>, usize), Refused> {
-        let max = usize::try_from(self.gateway.policy.body_max).unwrap_or(usize::MAX);
-        let body: Bytes = match web::body::to_bytes(body, max).await {
-            Ok(body) => body,
-            Err(why) => {
-                // Too long, or a client that went away: the latter reads no answer.
-                tracing::debug!(error = %why, "Body not read");
-                return Err(self.too_large());
-            }
-        };
-        let size = body.len();
-        let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let inflated = match encoding.to_ascii_lowercase().as_str() {
-            "gzip" => self.inflate(flate2::read::MultiGzDecoder::new(&body[..]), "gzip: invalid header")?,
-            "snappy" => self.inflate(snap::read::FrameDecoder::new(&body[..]), "snappy: corrupt input")?,
-            _ => return Ok((Cow::Owned(body.into()), size)),
-        };
-        Ok((Cow::Owned(inflated), size))
-    }
-
-    fn inflate(&self, from: impl Read, bad: &str) -> Result<Vec<u8>, Refused> {
-        let max = self.gateway.policy.body_max;
-        let mut out = Vec::new();
-        from.take(max.saturating_add(1)).read_to_end(&mut out).map_err(|why| match why.kind() {
-            std::io::ErrorKind::UnexpectedEof => Refused::new(StatusCode::BAD_REQUEST, &"unexpected EOF"),
-            _ => Refused::new(StatusCode::BAD_REQUEST, &bad),
-        })?;
-        if out.len() as u64 > max { Err(self.too_large()) } else { Ok(out) }
-    }
-
-    fn too_large(&self) -> Refused {
-        self.gateway.instruments.over_limit.with(&["body bytes"]).inc();
-        let max = self.gateway.policy.body_max;
-        let text = format!("the body is over {max} bytes once inflated; push less or raise --push.max-body-bytes");
-        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &text)
+impl Service {
+    /// The body of a request as it was meant.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Taken, Refused> {
+        let taken = self.intake.receive(headers, body).await.and_then(Taken::inflated);
+        taken.map_err(|stop| self.intake.refusal(&stop, &self.gateway.instruments))
     }
 }
 

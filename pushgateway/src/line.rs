@@ -211,9 +211,17 @@ impl<'a> Iterator for Pairs<'a> {
 /// means the same series.
 pub(crate) fn order(left: &[u8], right: &[u8]) -> Ordering {
     let (left, right) = (Pairs::of(left), Pairs::of(right));
-    let values = |pairs: Pairs<'_>| pairs.count();
-    values(left)
-        .cmp(&values(right))
+    // Side by side, so that one with very many labels costs no more than the other.
+    let (mut some, mut others) = (left, right);
+    let counts = loop {
+        match (some.next(), others.next()) {
+            (None, None) => break Ordering::Equal,
+            (None, Some(_)) => break Ordering::Less,
+            (Some(_), None) => break Ordering::Greater,
+            (Some(_), Some(_)) => {}
+        }
+    };
+    counts
         .then_with(|| left.zip(right).map(|(l, r)| text_order(l.1, r.1)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal))
         .then_with(|| left.map(|pair| pair.0).cmp(right.map(|pair| pair.0)))
 }

@@ -43,6 +43,7 @@ pub fn process_collector_told(
         }
         for (resource, name, help) in [
             (Resource::RLIMIT_NOFILE, "process_max_fds", "Maximum number of open file descriptors."),
+            #[cfg(target_os = "linux")]
             (
                 Resource::RLIMIT_AS,
                 "process_virtual_memory_max_bytes",
