@@ -111,7 +111,7 @@ impl std::fmt::Debug for Collection {
 impl Collection {
     /// Checks the folders and builds what is switched on.
     pub fn start(parsed: &Parsed, clock: Clock) -> Result<Collection, StartError> {
-        for flag in ["path.procfs", "path.sysfs"] {
+        for flag in ["path.procfs", "path.sysfs"].iter().copied().filter(|_| cfg!(target_os = "linux")) {
             let path = parsed.str(flag);
             if !Path::new(path).is_dir() {
                 return Err(StartError::Folder { flag, path: path.to_owned() });
@@ -228,6 +228,11 @@ impl Collection {
             Some(Report { collector: running.name, seconds, error })
         };
         self.collectors.running.iter().enumerate().filter_map(report).collect()
+    }
+
+    /// Octets received and sent in the network of this process, where the last pass has met them.
+    pub(crate) fn octets(&self) -> Option<[f64; 2]> {
+        self.collectors.host.octets()
     }
 
     /// Threads that a collector has kept past its deadline.

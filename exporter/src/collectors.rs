@@ -158,6 +158,13 @@ impl Filter {
     }
 }
 
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/collectors.rs"]
+mod elsewhere;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use elsewhere::ALL;
+
+#[cfg(target_os = "linux")]
 macro_rules! collectors {
     ($($(#[$cfg:meta])* $name:ident,)*) => {
         $($(#[$cfg])* mod $name;)*
@@ -167,6 +174,7 @@ macro_rules! collectors {
 }
 
 // Textfiles come last, so that a built-in family wins against a file that repeats it.
+#[cfg(target_os = "linux")]
 collectors! {
     arp,
     bcache,

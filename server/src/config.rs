@@ -63,7 +63,14 @@ pub struct Config {
     pub scrape: Vec<ScrapeConfig>,
     /// How the targets of each job are found, by its name.
     pub discovery: Vec<(String, Configs)>,
+    /// How far behind the newest sample one may come out of order; 0 refuses all of them.
+    pub out_of_order_window: Duration,
+    /// Exemplars kept when the feature is on.
+    pub exemplars_max: usize,
 }
+
+/// Exemplars kept when the configuration says nothing. Upstream's number.
+const EXEMPLARS_MAX: i64 = 100_000;
 
 /// Something wrong, and the line and column of the item if that is known.
 #[derive(Debug)]
@@ -113,12 +120,17 @@ impl Config {
         alerting(file.alerting.unwrap_or_default(), folder).map_err(plain)?;
         let external_labels = external_labels(global.external_labels.unwrap_or_default(), &variable).map_err(plain)?;
         let minute = Duration::from_millis(job::MINUTE_MS);
+        let storage = file.storage.unwrap_or_default();
+        let window = storage.tsdb.unwrap_or_default().out_of_order_time_window;
+        let exemplars = storage.exemplars.unwrap_or_default().max_exemplars.unwrap_or(EXEMPLARS_MAX);
         Ok(Self {
             text: text.to_owned(),
             external_labels,
             evaluation_interval: global.evaluation_interval.map_or(minute, |span| span.0),
             scrape: jobs.scrape,
             discovery: jobs.discovery,
+            out_of_order_window: window.map_or(Duration::from_millis(0), |span| span.0),
+            exemplars_max: usize::try_from(exemplars).unwrap_or(0),
         })
     }
 }

@@ -6,6 +6,9 @@ use promql::Features;
 /// The flag that bounds the series in memory.
 pub(crate) const SERIES_FLAG: &str = "storage.head.series-max";
 
+/// The flag that bounds the series of one job.
+pub(crate) const JOB_SERIES_FLAG: &str = "storage.head.job-series-max";
+
 /// The command line: upstream's flags for what is built, and ours.
 pub fn command() -> Command {
     Command::new("prometheus", "The Prometheus monitoring server")
@@ -20,6 +23,11 @@ pub fn command() -> Command {
             "Bytes of parts beyond which the oldest are removed, with a unit: B, KB, MB, GB, TB, PB or EB.",
         ))
         .flag(Flag::int(SERIES_FLAG, 10_000_000, "Series in memory at most; a scrape that would add more fails."))
+        .flag(Flag::int(
+            JOB_SERIES_FLAG,
+            0,
+            "Series of one job in memory beyond which it gets no new ones while three quarters of all are in use; 0 is no limit.",
+        ))
         .flag(Flag::list("enable-feature", &[], "Comma separated feature names to enable."))
         .flag(Flag::boolean(
             "scrape.plain-on-loopback",
@@ -34,12 +42,18 @@ pub fn command() -> Command {
             50_000_000,
             "Maximum number of samples a single query can load into memory.",
         ))
+        .flag(Flag::string(
+            "query.max-memory",
+            "1GB",
+            "Bytes a single query may hold, with a unit: B, KB, MB, GB, TB, PB or EB; 0 is no limit.",
+        ))
         .flag(Flag::duration_prom(
             "web.read-timeout",
             "5m",
             "Maximum duration before timing out read of the request, and closing idle connections.",
         ))
         .flag(Flag::boolean("web.enable-lifecycle", false, "Enable shutdown and reload via HTTP request."))
+        .flag(Flag::boolean("web.enable-admin-api", false, "Enable API endpoints for admin control actions."))
         .flag(Flag::boolean(
             "web.enable-remote-write-receiver",
             false,

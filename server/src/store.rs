@@ -1,6 +1,10 @@
 //! The store of the server: opened with the flags, kept in order, shown in metrics.
 
-use crate::{Environment, config, flags::SERIES_FLAG};
+use crate::{
+    Config, Environment, config,
+    flags::{JOB_SERIES_FLAG, SERIES_FLAG, scrape_features},
+    late::Late,
+};
 use anyhow::Context;
 use cli::Parsed;
 use runtime::Disk;
@@ -12,8 +16,14 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How often the store is put in order.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
 
-/// Opens the store of the data folder.
-pub(crate) fn open(parsed: &Parsed, disk: Disk) -> anyhow::Result<Tsdb> {
+/// Sets what the configuration file says of the store.
+pub(crate) fn apply(store: &Tsdb, config: &Config, exemplars: bool) {
+    store.set_out_of_order_window(i64::try_from(config.out_of_order_window.as_millis()).unwrap_or(i64::MAX));
+    store.set_exemplars_max(if exemplars { config.exemplars_max } else { 0 });
+}
+
+/// What flags and configuration file say of the store.
+pub(crate) fn options(parsed: &Parsed, config: &Config) -> anyhow::Result<tsdb::Options> {
     let retention = parsed.str("storage.tsdb.retention.time");
     let retention =
         model::Duration::parse(retention).with_context(|| format!("--storage.tsdb.retention.time={retention}"))?;
@@ -27,16 +37,26 @@ pub(crate) fn open(parsed: &Parsed, disk: Disk) -> anyhow::Result<Tsdb> {
             )
         })?
     };
-    let options = tsdb::Options {
+    Ok(tsdb::Options {
         series_max: parsed.int(SERIES_FLAG).unsigned_abs(),
         series_flag: "--storage.head.series-max",
+        job_series_max: parsed.int(JOB_SERIES_FLAG).unsigned_abs(),
+        job_series_flag: "--storage.head.job-series-max",
+        // What is in the log is read with the same settings.
+        out_of_order_ms: i64::try_from(config.out_of_order_window.as_millis()).unwrap_or(i64::MAX),
+        exemplars_max: if scrape_features(parsed).exemplars { config.exemplars_max } else { 0 },
         retention_ms: i64::try_from(retention.as_millis()).ok().filter(|age| *age > 0),
         retention_bytes: (bytes > 0).then_some(bytes),
         ..tsdb::Options::default()
-    };
-    let store = Tsdb::open(disk, options)?;
+    })
+}
+
+/// Opens the store of the data folder and makes it the one that is asked. Takes as long as its log is.
+pub(crate) fn open(disk: Disk, options: tsdb::Options, late: &Late) -> anyhow::Result<Arc<Tsdb>> {
+    let store = Arc::new(Tsdb::open_watched(disk, options, &late.progress)?);
     let (records, torn) = (store.recovery().records, store.recovery().torn_bytes);
     tracing::info!(records, torn_bytes = torn, "The log was read");
+    late.set(store.clone());
     Ok(store)
 }
 
@@ -84,53 +104,5 @@ fn every(
                 let _ = env.tasks.blocking(name, move || work(&store)).await;
             }
         }
-    });
-}
-
-/// Registers upstream's metrics of storage.
-pub(crate) fn register(registry: &metrics::Registry, store: &Arc<Tsdb>) {
-    let store = store.clone();
-    registry.collect(move |families| {
-        let stats = storage::Storage::stats(&*store);
-        let (parts, part_bytes) = store.part_sizes();
-        let time = |time: Option<model::Timestamp>| time.map_or(0.0, |time| time.0 as f64);
-        let head = store.head_range();
-        for (name, help, value) in [
-            ("prometheus_tsdb_head_series", "Total number of series in the head block.", stats.series as f64),
-            (
-                "prometheus_tsdb_head_max_time",
-                "Maximum timestamp of the head block.",
-                time(head.map(|(_, newest)| newest)),
-            ),
-            (
-                "prometheus_tsdb_head_min_time",
-                "Minimum time bound of the head block.",
-                time(head.map(|(oldest, _)| oldest)),
-            ),
-            (
-                "prometheus_tsdb_lowest_timestamp",
-                "Lowest timestamp value stored in the database.",
-                time(stats.min_time),
-            ),
-            ("prometheus_tsdb_blocks_loaded", "Number of currently loaded data blocks.", parts as f64),
-            (
-                "prometheus_tsdb_storage_blocks_bytes",
-                "The number of bytes that are currently used for local storage by all blocks.",
-                part_bytes as f64,
-            ),
-            ("prometheus_tsdb_wal_storage_size_bytes", "Size of the write log directory.", store.log_bytes() as f64),
-            (
-                "narthex_storage_damaged_files",
-                "Files and records that could not be read at the start.",
-                store.damaged() as f64,
-            ),
-        ] {
-            families.push(exposition::Family::gauge(name, help, value));
-        }
-        families.push(exposition::Family::counter(
-            "prometheus_tsdb_head_samples_appended_total",
-            "Total number of appended samples.",
-            stats.appended as f64,
-        ));
     });
 }

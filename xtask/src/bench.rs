@@ -7,6 +7,7 @@ mod exporter;
 mod growth;
 mod ingest;
 mod push;
+mod query;
 mod replay;
 mod targets;
 
@@ -27,6 +28,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("growth", growth::run),
     ("ingest", ingest::run),
     ("push", push::run),
+    ("query", query::run),
     ("replay", replay::run),
     ("disk", disk::run),
 ];

@@ -44,6 +44,12 @@ impl Running {
         self.status("VmHWM:")
     }
 
+    /// Forgets the most resident memory so far.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        let file = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/clear_refs", self.0.id()));
+        file.and_then(|mut file| file.write_all(b"5")).context("forgetting the peak of memory")
+    }
+
     fn status(&self, key: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| key.to_owned())?;
@@ -137,6 +143,49 @@ pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Result<St
         bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
     }
     Ok(body.to_owned())
+}
+
+/// An answer whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) location: String,
+    pub(crate) body: String,
+}
+
+/// One request, with a form as its body if there is one.
+pub(crate) fn ask(port: u16, method: &str, path: &str, form: Option<&str>) -> Result<Answer> {
+    let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+    match form {
+        Some(form) => send(port, method, path, &headers, form.as_bytes()),
+        None => send(port, method, path, &[], b""),
+    }
+}
+
+/// One POST of any bytes.
+pub(crate) fn post(port: u16, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    send(port, "POST", path, headers, body)
+}
+
+fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{method} {path}: no HTTP answer"))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
+    let header = |wanted: &str| {
+        let found = head.lines().filter_map(|line| line.split_once(": "));
+        found.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_owned()).next()
+    };
+    let [content_type, location] = ["content-type", "location"].map(|name| header(name).unwrap_or_default());
+    Ok(Answer { status, content_type, location, body: body.to_owned() })
 }
 
 /// Writes a file whole.

@@ -68,9 +68,9 @@ impl Run<'_> {
         let place = body.span.start;
         if param.is_none() {
             let mut fold = Fold::new(op, grouping, self.grid.steps);
-            self.stream(body, &mut |_, row| {
-                fold.push(&row);
-                Ok(())
+            self.stream(body, &mut |run, row| {
+                let bytes = fold.push(&row);
+                run.claim(bytes)
             })?;
             let out = fold.finish(self, place);
             self.replaced(before, &out)?;
@@ -79,7 +79,7 @@ impl Run<'_> {
         let rows = self.rows(body)?;
         let out = match (op, parameter) {
             (Aggregator::CountValues, Parameter::Label(label)) => self.count_values(&rows, grouping, label)?,
-            (Aggregator::Quantile, Parameter::Number(q, at)) => self.quantiles(&rows, grouping, &q, at, place),
+            (Aggregator::Quantile, Parameter::Number(q, at)) => self.quantiles(&rows, grouping, &q, at, place)?,
             (_, Parameter::Number(cells, at)) => self.chosen(op, rows, grouping, &cells, (at, place))?,
             _ => return Err(QueryError::Execution(format!("{} takes another parameter", op.as_str()))),
         };
@@ -87,13 +87,14 @@ impl Run<'_> {
         Ok(out)
     }
 
-    fn quantiles(&mut self, rows: &[Row], grouping: Subset<'_>, q: &[f64], at: usize, place: usize) -> Vec<Row> {
+    fn quantiles(&mut self, rows: &[Row], grouping: Subset<'_>, q: &[f64], at: usize, place: usize) -> Done<Vec<Row>> {
         let Groups { of, mut heads } = Groups::new(rows, grouping, self.grid.steps);
         if rows.iter().any(|row| row.histograms.is_some()) {
             self.notes.add(place, &Note::IgnoredHistogram(Aggregator::Quantile.as_str()));
         }
         let mut members: Vec<Vec<f64>> = vec![Vec::new(); heads.len()];
         for (step, q) in q.iter().enumerate() {
+            self.alive()?;
             if !(0.0..=1.0).contains(q) {
                 self.notes.add(at, &Note::BadQuantile(*q));
             }
@@ -105,6 +106,6 @@ impl Run<'_> {
                 head.set(step, quantile(*q, values));
             }
         }
-        heads
+        Ok(heads)
     }
 }

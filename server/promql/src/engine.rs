@@ -1,16 +1,17 @@
 //! The engine: options and the two kinds of query.
 
 use crate::{
-    Answer, MatrixRow, QueryError, QueryValue, VectorRow,
+    Answer, MatrixRow, QueryError, QueryValue, Report, Request, Stats, VectorRow,
     eval::{Budget, Run},
     expr::{Expr, Type},
     notes::Notes,
     parser::parse_with,
     plan::{Context, prepare, uses},
+    report::Profile,
     select::Series,
     table::{Cell, Done, Grid, Row, Table},
     token::error,
-    worker::Helpers,
+    worker::{Helpers, Seen},
 };
 use model::{FloatHistogram, Timestamp, Value};
 use runtime::Clock;
@@ -140,7 +141,7 @@ impl Engine {
     /// # Errors
     /// [`QueryError`].
     pub fn instant(&self, storage: &dyn Storage, text: &str, at: Timestamp) -> Result<Answer, QueryError> {
-        self.instant_until(storage, text, at, None)
+        self.ask(storage, &Request::instant(text, at)).map(|report| report.answer)
     }
 
     /// Evaluates at one moment, giving up once `cancel` is set.
@@ -154,46 +155,7 @@ impl Engine {
         at: Timestamp,
         cancel: Option<Arc<AtomicBool>>,
     ) -> Result<Answer, QueryError> {
-        let mut expr = parse_with(text, &self.options.features)?;
-        let grid = Grid { start: at.0, step: 1, steps: 1 };
-        let context = Context { end: at.0, step: 0, ..self.context(at.0) };
-        prepare(text, &mut expr, &context)?;
-        self.attempt(storage, (grid, context), &expr, cancel, |run| {
-            let value = if expr.kind == Type::Matrix {
-                QueryValue::Matrix(self.raw(run, &expr)?)
-            } else {
-                match run.eval(&expr)? {
-                    Table::Scalar(cells) => QueryValue::Scalar(at.0, cells[0]),
-                    Table::Text(text) => QueryValue::String(at.0, text),
-                    Table::Rows(rows) => {
-                        let rows = run.finished(rows)?;
-                        QueryValue::Vector(rows.into_iter().filter_map(|row| element(row, at.0)).collect())
-                    }
-                }
-            };
-            Ok(answer(value, &run.notes, text))
-        })
-    }
-
-    /// Evaluates; once more with a table after every step when names taken away made series equal.
-    fn attempt(
-        &self,
-        storage: &dyn Storage,
-        (grid, context): (Grid, Context),
-        expr: &Expr,
-        cancel: Option<Arc<AtomicBool>>,
-        evaluate: impl Fn(&mut Run<'_>) -> Done<Answer>,
-    ) -> Done<Answer> {
-        let mut run = self.run(storage, grid, context, cancel);
-        run.uses = uses(expr);
-        let answer = evaluate(&mut run);
-        if answer.is_ok() || !run.clashed {
-            return answer;
-        }
-        let budget = Budget { flying: Arc::default(), ..run.budget.clone() };
-        let mut again = Run { staged: true, budget, ..self.run(storage, grid, context, None) };
-        again.uses = std::mem::take(&mut run.uses);
-        evaluate(&mut again)
+        self.ask(storage, &Request { cancel, ..Request::instant(text, at) }).map(|report| report.answer)
     }
 
     /// Evaluates at `start`, `start + step` … up to `end`; `step` in milliseconds.
@@ -208,7 +170,7 @@ impl Engine {
         end: Timestamp,
         step: u64,
     ) -> Result<Answer, QueryError> {
-        self.range_until(storage, text, (start, end, step), None)
+        self.ask(storage, &Request::range(text, start, end, step)).map(|report| report.answer)
     }
 
     /// Evaluates at start, start + step … up to end, giving up once `cancel` is set.
@@ -222,33 +184,96 @@ impl Engine {
         (start, end, step): (Timestamp, Timestamp, u64),
         cancel: Option<Arc<AtomicBool>>,
     ) -> Result<Answer, QueryError> {
+        self.ask(storage, &Request { cancel, ..Request::range(text, start, end, step) }).map(|report| report.answer)
+    }
+
+    /// Answers a question and says what that took.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn ask(&self, storage: &dyn Storage, request: &Request<'_>) -> Result<Report, QueryError> {
+        let began = self.clock.now();
+        let text = request.text;
         let mut expr = parse_with(text, &self.options.features)?;
+        let (grid, context) = match request.step {
+            Some(step) => self.range_grid(&expr, request, step)?,
+            None => (Grid { start: request.start.0, step: 1, steps: 1 }, self.context(request.start.0)),
+        };
+        prepare(text, &mut expr, &context)?;
+        let preparation = self.clock.now() - began;
+        let mut report = self.attempts(storage, request, (grid, context), &expr)?;
+        report.stats.preparation = preparation;
+        report.stats.eval_total = self.clock.now() - began;
+        report.stats.inner_eval = report.stats.eval_total.saturating_sub(preparation + report.stats.result_sort);
+        Ok(report)
+    }
+
+    /// The steps of a range query.
+    fn range_grid(&self, expr: &Expr, request: &Request<'_>, step: u64) -> Done<(Grid, Context)> {
         if !matches!(expr.kind, Type::Scalar | Type::Vector) {
             let kind = expr.kind.as_str();
             let message = format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
-            return Err(error(text, 0, message).into());
+            return Err(error(request.text, 0, message).into());
         }
         let Some(step) = i64::try_from(step).ok().filter(|step| *step > 0) else {
             return Err(QueryError::Execution("the step must be positive: pass at least 1ms".to_owned()));
         };
-        let span = end.0.saturating_sub(start.0).max(0);
+        let (start, end) = (request.start.0, request.end.0);
+        let span = end.saturating_sub(start).max(0);
         let steps = usize::try_from(span / step).unwrap_or(usize::MAX).saturating_add(1);
         if steps > self.options.max_samples {
             return Err(QueryError::TooManySamples);
         }
-        let grid = Grid { start: start.0, step, steps };
-        let context = Context { end: end.0, step, ..self.context(start.0) };
-        prepare(text, &mut expr, &context)?;
-        self.attempt(storage, (grid, context), &expr, cancel, |run| {
-            let rows = match run.eval(&expr)? {
-                Table::Scalar(cells) => vec![Row { cells, ..Row::constant(0.0, steps) }],
+        Ok((Grid { start, step, steps }, Context { end, step, ..self.context(start) }))
+    }
+
+    /// Evaluates; once more with a table after every step when names taken away made series equal.
+    fn attempts(
+        &self,
+        storage: &dyn Storage,
+        request: &Request<'_>,
+        (grid, context): (Grid, Context),
+        expr: &Expr,
+    ) -> Done<Report> {
+        let mut run = self.run(storage, grid, context, request);
+        run.uses = uses(expr);
+        let answer = self.evaluate(&mut run, request, expr);
+        if !run.clashed {
+            return answer.map(|answer| reported(run, answer, expr));
+        }
+        let deadline = run.budget.deadline;
+        let mut again = Run { staged: true, uses: run.uses, ..self.run(storage, grid, context, request) };
+        again.budget.deadline = deadline;
+        let answer = self.evaluate(&mut again, request, expr);
+        answer.map(|answer| reported(again, answer, expr))
+    }
+
+    fn evaluate(&self, run: &mut Run<'_>, request: &Request<'_>, expr: &Expr) -> Done<Answer> {
+        let (at, grid) = (request.start.0, run.grid);
+        let value = if expr.kind == Type::Matrix {
+            QueryValue::Matrix(self.raw(run, expr)?)
+        } else if request.step.is_none() {
+            match run.eval(expr)? {
+                Table::Scalar(cells) => QueryValue::Scalar(at, cells[0]),
+                Table::Text(text) => QueryValue::String(at, text),
+                Table::Rows(rows) => {
+                    let rows = run.finished(rows)?;
+                    QueryValue::Vector(rows.into_iter().filter_map(|row| element(row, at)).collect())
+                }
+            }
+        } else {
+            let rows = match run.eval(expr)? {
+                Table::Scalar(cells) => vec![Row { cells, ..Row::constant(0.0, grid.steps) }],
                 Table::Rows(rows) => run.finished(rows)?,
                 Table::Text(_) => Vec::new(),
             };
             let mut matrix: Vec<MatrixRow> = rows.into_iter().map(|row| points(row, &grid)).collect();
+            let began = self.clock.now();
             matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-            Ok(answer(QueryValue::Matrix(matrix), &run.notes, text))
-        })
+            run.sorting = self.clock.now() - began;
+            QueryValue::Matrix(matrix)
+        };
+        Ok(answer(value, &run.notes, request.text))
     }
 
     fn context(&self, start: i64) -> Context {
@@ -263,18 +288,12 @@ impl Engine {
         }
     }
 
-    fn run<'a>(
-        &'a self,
-        storage: &'a dyn Storage,
-        grid: Grid,
-        context: Context,
-        cancel: Option<Arc<AtomicBool>>,
-    ) -> Run<'a> {
+    fn run<'a>(&'a self, storage: &'a dyn Storage, grid: Grid, context: Context, request: &Request<'_>) -> Run<'a> {
         let budget = Budget {
             samples_max: self.options.max_samples,
             bytes_max: self.options.max_memory,
             deadline: self.clock.now() + self.options.timeout,
-            cancel,
+            cancel: request.cancel.clone(),
             flying: Arc::default(),
         };
         Run {
@@ -289,9 +308,16 @@ impl Engine {
             staged: false,
             clashed: false,
             uses: HashMap::new(),
+            seen: Seen::new(request.per_step.then_some(grid.steps)),
+            counts: true,
+            peak: 0,
+            spent: Vec::new(),
+            profile: request.explain.then(Profile::default),
+            sorting: Duration::ZERO,
             held: 0,
             bytes: 0,
             stored: 0,
+            aggregations: HashMap::new(),
             shared: HashMap::new(),
         }
     }
@@ -311,6 +337,19 @@ impl Engine {
         rows.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(rows)
     }
+}
+
+/// An answer with what is known of the evaluation.
+fn reported(run: Run<'_>, answer: Answer, expr: &Expr) -> Report {
+    let steps = run.seen.steps.unwrap_or_default();
+    let stats = Stats {
+        result_sort: run.sorting,
+        total_samples: run.seen.total,
+        per_step: steps.into_iter().enumerate().map(|(step, seen)| (run.grid.time(step), seen)).collect(),
+        peak_samples: run.peak as u64,
+        ..Stats::default()
+    };
+    Report { answer, stats, plan: run.profile.map(|profile| profile.tree(expr)) }
 }
 
 fn answer(value: QueryValue, notes: &Notes, text: &str) -> Answer {
@@ -342,171 +381,5 @@ fn points(row: Row, grid: &Grid) -> MatrixRow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use model::{Labels, Sample};
-    use storage::{Limits, Memory};
-
-    /// Series of one sample every 15 s, value `base + i * slope`, and one native histogram.
-    fn store() -> Memory {
-        let memory = Memory::new(Limits::default());
-        let mut appender = memory.appender();
-        type Row = (&'static str, &'static [(&'static str, &'static str)], f64, f64);
-        let series: [Row; 5] = [
-            ("x", &[("a", "1"), ("b", "p")], 0.0, 15.0),
-            ("x", &[("a", "2"), ("b", "p")], 100.0, 0.0),
-            ("y", &[("a", "1"), ("c", "q")], 10.0, 0.0),
-            ("h_bucket", &[("le", "1")], 0.0, 1.0),
-            ("h_bucket", &[("le", "+Inf")], 0.0, 2.0),
-        ];
-        for (name, labels, base, slope) in series {
-            let labels = Labels::from_pairs(labels.iter().copied().chain([("__name__", name)]));
-            let id = appender.series(&labels).expect("a series");
-            for i in 0..41 {
-                appender.float(id, Timestamp(i * 15_000), base + slope * i as f64).expect("in order");
-            }
-        }
-        let id = appender.series(&Labels::from_pairs([("__name__", "n")])).expect("a series");
-        let histogram = FloatHistogram { count: 4.0, sum: 9.0, ..FloatHistogram::default() };
-        let value = Value::Histogram(Arc::new(histogram));
-        appender.sample(id, Sample { at: Timestamp(600_000), start: None, value }).expect("in order");
-        appender.commit().expect("committed");
-        memory
-    }
-
-    fn engine(options: EngineOptions) -> Engine {
-        Engine::new(options, Clock::simulated(0))
-    }
-
-    fn ask(text: &str) -> Result<String, String> {
-        let answer = engine(EngineOptions::default()).instant(&store(), text, Timestamp(600_000));
-        Ok(match answer.map_err(|error| error.to_string())?.value {
-            QueryValue::Scalar(_, value) => value.to_string(),
-            QueryValue::String(_, text) => text,
-            QueryValue::Vector(rows) => {
-                let line = |row: &VectorRow| match &row.value {
-                    Value::Float(value) => format!("{} {value}", row.labels),
-                    Value::Histogram(value) => format!("{} {{{} {}}}", row.labels, value.count, value.sum),
-                };
-                let mut lines: Vec<String> = rows.iter().map(line).collect();
-                lines.sort();
-                lines.join("; ")
-            }
-            QueryValue::Matrix(rows) => {
-                let line = |row: &MatrixRow| format!("{} {}", row.labels, row.floats.len());
-                rows.iter().map(line).collect::<Vec<_>>().join("; ")
-            }
-        })
-    }
-
-    #[test]
-    fn expressions_and_their_answers() {
-        for (text, want) in [
-            ("1 + 2 * 3 ^ 2", "19"),
-            ("-2 ^ 2", "-4"),
-            ("2 ^ 3 ^ 2", "512"),
-            ("1 > bool 2", "0"),
-            ("time()", "600"),
-            ("\"a\"", "a"),
-            ("x", "x{a=\"1\", b=\"p\"} 600; x{a=\"2\", b=\"p\"} 100"),
-            ("x{a=\"1\"}[1m]", "x{a=\"1\", b=\"p\"} 4"),
-            ("rate(x[1m])", "{a=\"1\", b=\"p\"} 0.9999999999999999; {a=\"2\", b=\"p\"} 0"),
-            ("max_over_time(rate(x[1m])[5m:1m])", "{a=\"1\", b=\"p\"} 0.9999999999999999; {a=\"2\", b=\"p\"} 0"),
-            ("sum(x)", "{} 700"),
-            ("sum by (a) (x) - 1", "{a=\"1\"} 599; {a=\"2\"} 99"),
-            ("avg without (a) (x)", "{b=\"p\"} 350"),
-            ("count(x) + min(x) + max(x)", "{} 702"),
-            ("x > 200", "x{a=\"1\", b=\"p\"} 600"),
-            ("200 < x", "x{a=\"1\", b=\"p\"} 600"),
-            ("x > bool 200", "{a=\"1\", b=\"p\"} 1; {a=\"2\", b=\"p\"} 0"),
-            ("x / on (a) y", "{a=\"1\"} 60"),
-            ("x * on (a) group_left (c) y", "{a=\"1\", b=\"p\", c=\"q\"} 6000"),
-            ("x and on (a) y", "x{a=\"1\", b=\"p\"} 600"),
-            ("x unless on (a) y", "x{a=\"2\", b=\"p\"} 100"),
-            ("y or on (a) x", "x{a=\"2\", b=\"p\"} 100; y{a=\"1\", c=\"q\"} 10"),
-            ("x offset 5m", "x{a=\"1\", b=\"p\"} 300; x{a=\"2\", b=\"p\"} 100"),
-            ("x @ 0", "x{a=\"1\", b=\"p\"} 0; x{a=\"2\", b=\"p\"} 100"),
-            ("topk(1, x)", "x{a=\"1\", b=\"p\"} 600"),
-            ("absent(nothing{a=\"b\"})", "{a=\"b\"} 1"),
-            ("absent(x)", ""),
-            ("quantile(0.5, x)", "{} 350"),
-            ("histogram_quantile(0.25, rate(h_bucket[1m]))", "{} 0.5"),
-            ("scalar(y) + 1", "11"),
-            ("n * 2", "{} {8 18}"),
-            ("histogram_avg(n)", "{} 2.25"),
-        ] {
-            assert_eq!(ask(text).as_deref(), Ok(want), "{text}");
-        }
-    }
-
-    #[test]
-    fn ambiguous_matches_and_clashes_are_errors() {
-        for (text, want) in [
-            ("y / on () x", "found duplicate series for the match group {} on the right hand-side"),
-            ("x / on () y", "many-to-one matching must be explicit"),
-            ("x / on (b) group_left (a) x{a=\"1\"}", "grouping labels must ensure unique matches"),
-            ("rate({__name__=~\"x|y\", a=\"1\"}[1m]) / 0 + on () x", "found duplicate series"),
-            ("abs(label_replace(x, \"a\", \"\", \"\", \"\"))", "vector cannot contain metrics with the same labelset"),
-            ("label_replace(x, \"\", \"\", \"\", \"\")", "invalid destination label name"),
-        ] {
-            let error = ask(text).expect_err(text);
-            assert!(error.contains(want), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_range_is_evaluated_at_every_step_and_within_its_budget() {
-        let memory = store();
-        let (start, end) = (Timestamp(540_000), Timestamp(600_000));
-        let text = "rate(x{a=\"1\"}[1m])";
-        let answer = engine(EngineOptions::default()).range(&memory, text, start, end, 30_000).expect("an answer");
-        let floats = [540_000, 570_000, 600_000].map(|at| (at, 0.999_999_999_999_999_9)).to_vec();
-        let labels = Labels::from_pairs([("a", "1"), ("b", "p")]);
-        assert_eq!(answer.value, QueryValue::Matrix(vec![MatrixRow { labels, floats, histograms: Vec::new() }]));
-        let note =
-            "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"x\" (1:6)";
-        assert_eq!(answer.infos, [note]);
-        let few = engine(EngineOptions { max_samples: 10, ..EngineOptions::default() });
-        assert_eq!(few.range(&memory, "x", start, end, 1000), Err(QueryError::TooManySamples));
-        assert_eq!(few.instant(&memory, "x[10m]", end), Err(QueryError::TooManySamples));
-        let small = engine(EngineOptions { max_memory: 1_000, ..EngineOptions::default() });
-        assert_eq!(small.range(&memory, "x", start, end, 100), Err(QueryError::TooMuchMemory(1_000)));
-    }
-
-    #[test]
-    fn answers_do_not_depend_on_the_number_of_threads() {
-        let memory = Memory::new(Limits::default());
-        let mut appender = memory.appender();
-        for series in 0..300 {
-            let pairs = [("__name__", "x".to_owned()), ("a", (series % 7).to_string()), ("b", series.to_string())];
-            let id = appender.series(&Labels::from_pairs(pairs)).expect("a series");
-            for i in 0..40 {
-                let value = f64::from((series * 31 + i * 17) % 101) / 7.0;
-                appender.float(id, Timestamp(i64::from(i) * 30_000 + i64::from(series % 3)), value).expect("in order");
-            }
-        }
-        appender.commit().expect("committed");
-        let ask = |threads, text| {
-            let engine = engine(EngineOptions { threads, ..EngineOptions::default() });
-            engine.range(&memory, text, Timestamp(0), Timestamp(1_000_000), 1_000).expect("an answer")
-        };
-        for text in ["sum by (a) (rate(x[5m]))", "avg(x)", "stddev without (b) (max_over_time(x[2m]))", "x"] {
-            assert_eq!(ask(1, text), ask(3, text), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_query_ends_when_it_is_cancelled() {
-        let cancel = Some(Arc::new(AtomicBool::new(true)));
-        let answer = engine(EngineOptions::default()).instant_until(&store(), "sum(x)", Timestamp(0), cancel);
-        assert_eq!(answer, Err(QueryError::Canceled));
-    }
-
-    #[test]
-    fn long_chains_do_not_overflow_the_stack() {
-        let text = vec!["x"; 900].join(" + ");
-        assert!(ask(&text).is_ok());
-        let text = format!("{}x{}", "abs(".repeat(100), ")".repeat(100));
-        assert!(ask(&text).is_ok());
-    }
-}
+#[path = "engine_tests.rs"]
+mod tests;

@@ -18,6 +18,7 @@ mod parser;
 mod pipeline;
 mod plan;
 mod print;
+mod report;
 mod select;
 mod table;
 mod token;
@@ -27,4 +28,8 @@ pub use answer::{Answer, MatrixRow, ParseError, QueryError, QueryValue, VectorRo
 pub use engine::{Engine, EngineOptions, Features};
 pub use parser::{parse, parse_selector, parse_with};
 pub use print::pretty;
+pub use report::{PlanNode, Report, Request, Stats};
 pub use worker::Helpers;
+
+#[cfg(test)]
+mod hostile_tests;

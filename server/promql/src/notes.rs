@@ -170,6 +170,8 @@ struct Kept {
 pub(crate) struct Notes {
     kept: Vec<Kept>,
     places: HashMap<String, usize>,
+    /// How often something was to be said.
+    said: u64,
 }
 
 /// Annotations kept at most; upstream shows ten of a kind.
@@ -197,7 +199,13 @@ impl Notes {
         later.kept.into_iter().for_each(|kept| self.keep(kept));
     }
 
+    /// How often something was to be said, new or not.
+    pub(crate) fn said(&self) -> u64 {
+        self.said
+    }
+
     fn keep(&mut self, new: Kept) {
+        self.said += 1;
         let Some(place) = self.places.get(&new.text) else {
             if self.kept.len() < KEPT_MAX {
                 self.places.insert(new.text.clone(), self.kept.len());

@@ -11,8 +11,9 @@ use crate::{
     QueryError,
     binary::Scaling,
     eval::Run,
-    expr::{Expr, Node, Type},
+    expr::{Expr, Node, Span, Type},
     functions::{CallSite, Kernel, window::Windowed},
+    report::Spent,
     select::{Instant, Stored, Want, series, windowed_points},
     table::{Cell, Done, Row, Value, duplicate, merged},
     worker::{self, Kept, Made, Worker},
@@ -44,6 +45,8 @@ pub(crate) struct Pipeline {
     source: Source,
     stages: Vec<Stage>,
     unnamed: Option<Unnamed>,
+    /// Where what is decoded, the first stage and those that follow stand.
+    spans: Vec<Span>,
 }
 
 /// Whether an expression goes through a pipeline.
@@ -104,10 +107,17 @@ impl Run<'_> {
         if !self.staged && self.flows(expr) {
             return self.pipeline(expr);
         }
-        Ok(Pipeline { source: Source::Rows(self.rows(expr)?), stages: Vec::new(), unnamed: None })
+        Ok(Pipeline::of(self.rows(expr)?))
     }
 
     fn pipeline(&mut self, expr: &Expr) -> Done<Pipeline> {
+        let mut pipeline = self.unplaced(expr)?;
+        pipeline.spans.resize(pipeline.stages.len() + 2, expr.span);
+        Ok(pipeline)
+    }
+
+    /// A pipeline whose last parts do not know yet where they stand.
+    fn unplaced(&mut self, expr: &Expr) -> Done<Pipeline> {
         match &expr.node {
             Node::Select(selector) => {
                 let (stored, instant) = self.instant_source(selector, expr.span.start, Want::Value);
@@ -174,6 +184,7 @@ impl Run<'_> {
             } else {
                 under.stages.push(stage);
             }
+            under.spans.resize(under.stages.len() + 2, expr.span);
             pipeline = Some(under);
         }
         pipeline.ok_or_else(unfit)
@@ -229,15 +240,16 @@ impl Run<'_> {
                     let row = windowed.row(worker, kept, &series(columns, statistics))?;
                     Ok(Some(row).filter(|row| !row.is_empty()))
                 });
-                Pipeline::stored(stored, first)
+                Pipeline { spans: vec![arg.bare().span], ..Pipeline::stored(stored, first) }
             }
             Node::Subquery { body, step, .. } => {
                 let Some(inner) = self.subquery_grid(&windowed.windows, step.as_ref())? else {
-                    return Ok(Pipeline { source: Source::Rows(Vec::new()), stages: Vec::new(), unnamed: None });
+                    return Ok(Pipeline::of(Vec::new()));
                 };
                 let outer = std::mem::replace(&mut self.grid, inner);
+                let counts = std::mem::replace(&mut self.counts, false);
                 let pipeline = self.operand(body);
-                self.grid = outer;
+                (self.grid, self.counts) = (outer, counts);
                 let mut pipeline = pipeline?;
                 let times: Arc<[i64]> = (0..inner.steps).map(|step| inner.time(step)).collect();
                 pipeline.stages.push(Box::new(move |worker, kept, row| {
@@ -282,7 +294,11 @@ impl Instant {
 
 impl Pipeline {
     fn stored(stored: Stored, first: First) -> Self {
-        Self { source: Source::Stored(stored, first), stages: Vec::new(), unnamed: None }
+        Self { source: Source::Stored(stored, first), ..Self::of(Vec::new()) }
+    }
+
+    fn of(rows: Vec<Row>) -> Self {
+        Self { source: Source::Rows(rows), stages: Vec::new(), unnamed: None, spans: Vec::new() }
     }
 
     /// Adds what is done to each element and takes its name away.
@@ -293,12 +309,12 @@ impl Pipeline {
 
     /// Makes all rows and gives those that are not empty to `sink`, in order.
     pub(crate) fn run(self, run: &mut Run<'_>, sink: &mut dyn FnMut(&mut Run<'_>, Row) -> Done<()>) -> Done<()> {
-        let Self { source, stages, unnamed } = self;
+        let Self { source, stages, unnamed, spans } = self;
         let unnamed = unnamed.filter(|_| !run.context.features.delayed_name_removal);
         let mut seen = HashSet::new();
         let mut sink = |run: &mut Run<'_>, made: Made| {
             run.hold(made.inner)?;
-            run.fits(made.window)?;
+            let window = made.window;
             if unnamed.is_some() && !seen.insert(made.row.labels.clone()) {
                 run.clashed |= unnamed == Some(Unnamed::ByElement) && !run.staged;
                 // Put together by whoever collects the table.
@@ -306,12 +322,17 @@ impl Pipeline {
                     return Err(duplicate());
                 }
             }
-            if made.row.is_empty() { Ok(()) } else { sink(run, made.row) }
+            if !made.row.is_empty() {
+                sink(run, made.row)?;
+            }
+            // As upstream, which gives the last window of a series up after its row is held.
+            run.fits(window)
         };
         let finish = |worker: &mut Worker<'_>, mut row: Row| -> Done<Made> {
             for (number, stage) in stages.iter().enumerate() {
                 let mut kept = std::mem::take(&mut worker.kept[number + 1]);
-                let made = stage(worker, &mut kept, row);
+                let gave = |made: &Done<Row>| made.as_ref().map_or_else(|_| Spent::default(), Row::spent);
+                let made = worker.spend(number + 2, |worker| stage(worker, &mut kept, row), gave);
                 worker.kept[number + 1] = kept;
                 row = made?;
             }
@@ -319,7 +340,10 @@ impl Pipeline {
             (worker.window, worker.inner) = (0, 0);
             Ok(made)
         };
-        match source {
+        if run.profile.is_some() {
+            run.spent = vec![Spent::default(); stages.len() + 2];
+        }
+        let done = match source {
             Source::Rows(rows) => {
                 let mut rows = rows.into_iter();
                 let part = run.unit();
@@ -339,7 +363,11 @@ impl Pipeline {
                 let make = |worker: &mut Worker<'_>, all: &[Columns], out: &mut Vec<Made>| {
                     for columns in all {
                         let mut kept = std::mem::take(&mut worker.kept[0]);
-                        let row = first(worker, &mut kept, columns);
+                        let gave = |made: &Done<Option<Row>>| match made {
+                            Ok(Some(row)) => row.spent(),
+                            _ => Spent::default(),
+                        };
+                        let row = worker.spend(1, |worker| first(worker, &mut kept, columns), gave);
                         worker.kept[0] = kept;
                         match row? {
                             Some(row) => out.push(finish(worker, row)?),
@@ -350,6 +378,22 @@ impl Pipeline {
                 };
                 run.each_columns(&stored, stages.len(), &make, &mut sink)
             }
+        };
+        let mut spent = std::mem::take(&mut run.spent);
+        if let ([decoded, first, ..], [stored, selected, ..]) = (spent.as_mut_slice(), spans.as_slice())
+            && stored == selected
+        {
+            // One part: its series count when they are rows.
+            (decoded.series, decoded.samples) = (0, 0);
+            first.bytes = 0;
         }
+        if let Some(profile) = &mut run.profile {
+            spans
+                .iter()
+                .zip(&spent)
+                .filter(|(_, spent)| spent.streamed)
+                .for_each(|(span, spent)| profile.add(*span, spent));
+        }
+        done
     }
 }

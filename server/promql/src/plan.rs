@@ -5,6 +5,7 @@ use crate::{
     expr::{At, Expr, Length, Node, When},
     functions::Function,
     parser::milliseconds,
+    print::pretty,
     select::texts,
     table::Done,
     token::error,
@@ -29,7 +30,12 @@ pub(crate) fn prepare(text: &str, expr: &mut Expr, context: &Context) -> Done<()
     Walk { text, context }.walk(expr, Above::default()).map(|_| ())
 }
 
-/// How often the expression has a selector of the same matchers.
+/// What tells an aggregation from all selectors and from other ones.
+pub(crate) fn aggregation(expr: &Expr) -> String {
+    format!("({})", pretty(expr))
+}
+
+/// How often the expression has a selector of the same matchers, or the same aggregation.
 pub(crate) fn uses(expr: &Expr) -> HashMap<String, usize> {
     let (mut found, mut rest) = (HashMap::new(), vec![expr]);
     while let Some(expr) = rest.pop() {
@@ -41,6 +47,7 @@ pub(crate) fn uses(expr: &Expr) -> HashMap<String, usize> {
             }
             Node::Binary { left, right, .. } => rest.extend([&**left, &**right]),
             Node::Aggregate { param, body, .. } => {
+                *found.entry(aggregation(expr)).or_default() += 1;
                 rest.extend(param.as_deref());
                 rest.push(body);
             }

@@ -7,6 +7,7 @@ use crate::{
     histogram::{Hint, Histogram, Incompatible},
     notes::Note,
     plan::Context,
+    report::Spent,
     table::{Cell, Done, Grid, Row, Value},
     worker::{self, Kept, Made, Worker},
 };
@@ -106,6 +107,9 @@ pub(crate) enum Shared {
     TooLarge,
 }
 
+/// Makes the rows of some series.
+pub(crate) type MakeOf<'m> = dyn Fn(&mut Worker<'_>, &[Columns], &mut Vec<Made>) -> Done<()> + Sync + 'm;
+
 /// Bytes of columns kept for a selector that comes again; more is rather decoded again.
 const SHARED_MAX: usize = 64 << 20;
 
@@ -121,6 +125,8 @@ pub(crate) struct Instant {
     statistics: bool,
     /// Where the selector stands.
     at: usize,
+    /// Whether what it sees is counted.
+    counts: bool,
 }
 
 /// Cells of a unit of work, about, so that it stays near the processor.
@@ -138,7 +144,7 @@ impl Run<'_> {
         &mut self,
         stored: &Stored,
         stages: usize,
-        make: &(dyn Fn(&mut Worker<'_>, &[Columns], &mut Vec<Made>) -> Done<()> + Sync),
+        make: &MakeOf<'_>,
         sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>,
     ) -> Done<()> {
         self.alive()?;
@@ -157,7 +163,17 @@ impl Run<'_> {
         let mut set = querier.select(&stored.matchers).map_err(failed)?;
         let mut next = || set.next_share(unit).map_err(failed);
         let make = |worker: &mut Worker<'_>, share: Box<dyn Share>, out: &mut Vec<Made>| {
-            let all = share.columns().map_err(failed)?;
+            let gave = |all: &Result<Vec<Columns>, storage::ReadError>| {
+                let all = all.as_deref().unwrap_or_default();
+                let samples = all.iter().map(|one| one.times.len() + one.histograms.len()).sum::<usize>();
+                Spent {
+                    series: all.len() as u64,
+                    samples: samples as u64,
+                    bytes: weigh(all) as u64,
+                    ..Spent::default()
+                }
+            };
+            let all = worker.spend(0, |_| share.columns(), gave).map_err(failed)?;
             let bytes = weigh(&all);
             worker.hold(bytes)?;
             worker.alive()?;
@@ -204,6 +220,7 @@ impl Run<'_> {
             smoothed,
             statistics: selector.statistics,
             at,
+            counts: self.counts,
         };
         let (one, other) = (instant.look(0), instant.look(self.grid.steps.saturating_sub(1)));
         let last = one.max(other).saturating_add(if smoothed { instant.lookback } else { 0 });
@@ -286,7 +303,12 @@ impl Run<'_> {
     /// The samples of a bare range argument at the one step of an instant query.
     pub(crate) fn raw(&mut self, arg: &Expr) -> Done<Vec<Series>> {
         let windows = self.windows(arg)?;
-        let all = self.all_series(arg, &windows)?;
+        let subquery = matches!(arg.bare().node, Node::Subquery { .. });
+        let seen = std::mem::take(&mut self.seen);
+        let all = self.all_series(arg, &windows);
+        let inner = std::mem::replace(&mut self.seen, seen);
+        self.seen.at(0, inner.total as usize);
+        let all = all?;
         let (first, last) = windows.bounds(windows.end(&self.grid, 0));
         let mut out = Vec::new();
         for series in all {
@@ -295,7 +317,11 @@ impl Run<'_> {
             if floats.is_empty() && histograms.is_empty() {
                 continue;
             }
-            self.hold(floats.len() + histograms.iter().map(|(_, one)| one.weight()).sum::<usize>())?;
+            let weight = floats.len() + histograms.iter().map(|(_, one)| one.weight()).sum::<usize>();
+            self.hold(weight)?;
+            if !subquery {
+                self.seen.at(0, weight);
+            }
             let (times, values) = (series.times[floats.clone()].into(), series.values[floats].into());
             out.push(Series { times, values, histograms, ..series });
         }
@@ -342,6 +368,14 @@ impl Instant {
 
     /// The row of a series.
     pub(crate) fn row(&self, worker: &mut Worker<'_>, kept: &mut Kept, columns: &Columns) -> Row {
+        let row = self.uncounted(worker, kept, columns);
+        if self.counts {
+            worker.seen.row(&row);
+        }
+        row
+    }
+
+    fn uncounted(&self, worker: &mut Worker<'_>, kept: &mut Kept, columns: &Columns) -> Row {
         if self.smoothed {
             return self.smoothed_row(worker, columns);
         }

@@ -3,14 +3,14 @@
 //! `present` alone says whether a float is there; what an absent cell holds means nothing. A step holds a float, a
 //! histogram or nothing.
 
-use crate::{QueryError, histogram::Histogram};
+use crate::{QueryError, histogram::Histogram, report::Spent};
 use model::{Builder, Labels, METRIC_NAME};
 use std::{collections::HashMap, sync::Arc};
 
 pub(crate) type Done<T> = Result<T, QueryError>;
 
 /// The steps of an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Grid {
     pub(crate) start: i64,
     pub(crate) step: i64,
@@ -135,6 +135,11 @@ impl Row {
 
     pub(crate) fn bytes(&self) -> usize {
         self.cells.len() * if self.histograms.is_some() { 17 } else { 9 } + 96
+    }
+
+    /// The row as something a part of the query gave.
+    pub(crate) fn spent(&self) -> Spent {
+        Spent { series: 1, samples: self.weight() as u64, bytes: self.bytes() as u64, ..Spent::default() }
     }
 
     /// The one step of this row at every step.

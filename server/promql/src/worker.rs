@@ -10,6 +10,7 @@ use crate::{
     functions::column::Layout,
     notes::Notes,
     plan::Context,
+    report::Spent,
     table::{Done, Row, nameless},
 };
 use parking_lot::{Condvar, Mutex};
@@ -73,10 +74,54 @@ pub(crate) struct Worker<'a> {
     pub(crate) window: usize,
     /// Samples of the row in work before a subquery's windows were laid over them.
     pub(crate) inner: usize,
+    pub(crate) seen: Seen,
+    /// By part: decoding, the first stage, those that follow; empty unless asked for.
+    spent: Vec<Spent>,
     clock: &'a Clock,
     budget: &'a Budget,
     /// Bytes held besides what workers hold.
     held: usize,
+}
+
+/// Samples that selectors and windows saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) total: u64,
+    /// By step, when asked for.
+    pub(crate) steps: Option<Vec<u64>>,
+}
+
+impl Seen {
+    pub(crate) fn new(steps: Option<usize>) -> Self {
+        Self { total: 0, steps: steps.map(|steps| vec![0; steps]) }
+    }
+
+    /// Counts samples at one step.
+    pub(crate) fn at(&mut self, step: usize, samples: usize) {
+        self.total += samples as u64;
+        if let Some(count) = self.steps.as_mut().and_then(|steps| steps.get_mut(step)) {
+            *count += samples as u64;
+        }
+    }
+
+    /// Counts the samples of a row.
+    pub(crate) fn row(&mut self, row: &Row) {
+        if self.steps.is_none() {
+            self.total += row.weight() as u64;
+            return;
+        }
+        for step in 0..row.cells.len() {
+            let histogram = row.histogram(step).map_or(0, |histogram| histogram.weight());
+            self.at(step, usize::from(row.present[step]) + histogram);
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.total += other.total;
+        if let (Some(steps), Some(more)) = (&mut self.steps, &other.steps) {
+            steps.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+        }
+    }
 }
 
 /// A row and what it took to make it, in samples.
@@ -87,12 +132,38 @@ pub(crate) struct Made {
 }
 
 /// What comes of a unit.
-type Outcome = Done<(Vec<Made>, Notes)>;
+struct Unit {
+    rows: Vec<Made>,
+    notes: Notes,
+    seen: Seen,
+    spent: Vec<Spent>,
+}
+
+type Outcome = Done<Unit>;
 
 impl Worker<'_> {
     /// Fails when the query was cancelled or has run for too long.
     pub(crate) fn alive(&self) -> Done<()> {
         alive(self.clock, self.budget)
+    }
+
+    /// Does one part's work and notes what it took, when asked for.
+    pub(crate) fn spend<T>(
+        &mut self,
+        part: usize,
+        work: impl FnOnce(&mut Self) -> T,
+        gave: impl FnOnce(&T) -> Spent,
+    ) -> T {
+        if self.spent.is_empty() {
+            return work(self);
+        }
+        let began = self.clock.now();
+        let made = work(self);
+        let spent = Spent { time: self.clock.now() - began, streamed: true, ..gave(&made) };
+        if let Some(part) = self.spent.get_mut(part) {
+            part.add(&spent);
+        }
+        made
     }
 
     /// Counts bytes that a worker holds until it gives them back by [`Worker::release`].
@@ -130,22 +201,29 @@ pub(crate) fn unname(context: &Context, row: &mut Row) {
 /// Gives the next unit of work; none is the end.
 pub(crate) type Supply<'s, W> = dyn FnMut() -> Done<Option<W>> + Send + 's;
 
+/// Makes the rows of a unit.
+pub(crate) type Make<'m, W> = dyn Fn(&mut Worker<'_>, W, &mut Vec<Made>) -> Done<()> + Sync + 'm;
+
 /// Makes rows of every unit with `make` and gives them to `sink` in order.
 pub(crate) fn drive<W: Send>(
     run: &mut Run<'_>,
     stages: usize,
     next: &mut Supply<'_, W>,
-    make: &(dyn Fn(&mut Worker<'_>, W, &mut Vec<Made>) -> Done<()> + Sync),
+    make: &Make<'_, W>,
     sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>,
 ) -> Done<()> {
     let (context, clock, budget, helpers) = (run.context, run.clock, run.budget.clone(), run.helpers.clone());
     let (threads, held) = (run.threads, run.bytes.saturating_add(run.stored));
+    let by_step = run.seen.steps.as_ref().map(Vec::len);
+    let parts = if run.profile.is_some() { stages + 2 } else { 0 };
     let worker = || Worker {
         context: &context,
         notes: Notes::default(),
         kept: (0..=stages).map(|_| Kept::default()).collect(),
         window: 0,
         inner: 0,
+        seen: Seen::new(by_step),
+        spent: vec![Spent::default(); parts],
         clock,
         budget: &budget,
         held,
@@ -154,7 +232,9 @@ pub(crate) fn drive<W: Send>(
         worker.alive()?;
         let mut rows = Vec::new();
         make(worker, unit?, &mut rows)?;
-        Ok((rows, std::mem::take(&mut worker.notes)))
+        let seen = std::mem::replace(&mut worker.seen, Seen::new(by_step));
+        let spent = std::mem::replace(&mut worker.spent, vec![Spent::default(); parts]);
+        Ok(Unit { rows, notes: std::mem::take(&mut worker.notes), seen, spent })
     };
     let mut own = worker();
     let Some(first) = next()? else { return Ok(()) };
@@ -196,8 +276,10 @@ pub(crate) fn drive<W: Send>(
 }
 
 fn taken(run: &mut Run<'_>, made: Outcome, sink: &mut dyn FnMut(&mut Run<'_>, Made) -> Done<()>) -> Done<()> {
-    let (rows, notes) = made?;
+    let Unit { rows, notes, seen, spent } = made?;
     run.notes.absorb(notes);
+    run.seen.add(&seen);
+    run.spent.iter_mut().zip(&spent).for_each(|(all, spent)| all.add(spent));
     rows.into_iter().try_for_each(|row| sink(run, row))
 }
 

@@ -44,9 +44,33 @@ pub(crate) struct File {
     pub(crate) rule_files: Unbuilt,
     pub(crate) remote_write: Unbuilt,
     pub(crate) remote_read: Unbuilt,
-    pub(crate) storage: Unbuilt,
+    pub(crate) storage: Option<Storage>,
     pub(crate) tracing: Unbuilt,
     pub(crate) otlp: Unbuilt,
+}
+
+/// What the store takes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Storage {
+    pub(crate) tsdb: Option<StoreKeys>,
+    pub(crate) exemplars: Option<ExemplarKeys>,
+}
+
+/// Of the engine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreKeys {
+    pub(crate) out_of_order_time_window: Option<Span>,
+    pub(crate) retention: Unbuilt,
+    pub(crate) stale_series_compaction_threshold: Unbuilt,
+}
+
+/// Of exemplars.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExemplarKeys {
+    pub(crate) max_exemplars: Option<i64>,
 }
 
 /// A file that `scrape_config_files` names.

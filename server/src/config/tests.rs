@@ -52,3 +52,15 @@ fn what_is_refused_says_where_and_why() {
         assert!(!error.contains('\n'), "{text}: {error}");
     }
 }
+
+#[test]
+fn the_store_takes_its_settings_from_the_file() {
+    let parse = |text: &str| Config::parse(text, Path::new("p.yml")).map_err(|error| error.to_string());
+    let text = "storage:\n  tsdb: {out_of_order_time_window: 30m}\n  exemplars: {max_exemplars: 7}\n";
+    let config = parse(text).expect("must load");
+    assert_eq!((config.out_of_order_window.as_millis(), config.exemplars_max), (1_800_000, 7));
+    let config = parse("storage:\n").expect("nothing is its defaults");
+    assert_eq!((config.out_of_order_window.as_millis(), config.exemplars_max), (0, 100_000));
+    assert_eq!(parse("storage: {exemplars: {max_exemplars: -1}}").expect("none").exemplars_max, 0);
+    assert!(parse("storage: {tsdb: {window: 1m}}").expect_err("no such key").contains("window"));
+}

@@ -3,7 +3,7 @@
 //! Visibility, order, refusals, matchers and time ranges; limits and files belong to the implementation's own tests.
 
 use crate::{AppendError, Appender, Columns, SeriesId, Storage};
-use model::{FloatHistogram, Labels, MatchOp, Matcher, Sample, Span, Timestamp, Value, stale_nan};
+use model::{Exemplar, FloatHistogram, Labels, MatchOp, Matcher, Sample, Span, Timestamp, Value, stale_nan};
 use std::sync::Arc;
 
 /// Runs the whole suite on empty stores that `open` makes.
@@ -23,7 +23,22 @@ pub fn check(open: &dyn Fn() -> Box<dyn Storage>) {
         matchers_select,
         names_and_values,
         statistics_count,
+        a_reader_sees_all_of_a_commit_or_nothing,
+        exemplars_come_back_by_series_and_time,
     ] {
+        rule(&*open());
+    }
+}
+
+/// How far behind the newest sample [`check_out_of_order`] wants samples to be taken, in milliseconds.
+pub const WINDOW_MS: i64 = 100;
+
+/// Runs the rules of samples out of order on empty stores that take them within [`WINDOW_MS`].
+///
+/// # Panics
+/// When the store breaks the contract.
+pub fn check_out_of_order(open: &dyn Fn() -> Box<dyn Storage>) {
+    for rule in [late_samples_are_merged_by_time, late_samples_beyond_the_window_are_refused] {
         rule(&*open());
     }
 }
@@ -249,4 +264,95 @@ fn statistics_count(store: &dyn Storage) {
     assert_eq!((counted.series, counted.chunks, counted.label_pairs), (2, 2, 2));
     assert_eq!(counted.range, Some((Timestamp(10), Timestamp(20))));
     assert_eq!(counted.series_by_metric, [("a".to_owned(), 1)]);
+}
+
+/// One thread commits, another reads: all series always have as many samples.
+fn a_reader_sees_all_of_a_commit_or_nothing(store: &dyn Storage) {
+    const SERIES: usize = 40;
+    const COMMITS: i64 = 60;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for at in 0..COMMITS {
+                let mut appender = store.appender();
+                for series in 0..SERIES {
+                    let id = appender.series(&labels(&format!("a,i={series:02}"))).expect("a series");
+                    appender.float(id, Timestamp(at), at as f64 * 0.1).expect("in order");
+                }
+                appender.commit().expect("committed");
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut ended = false;
+        while !ended {
+            ended = done.load(std::sync::atomic::Ordering::Acquire);
+            let found = select(store, &["__name__=a"], ALL.0, ALL.1, SERIES);
+            let lengths: std::collections::BTreeSet<usize> = found.iter().map(|columns| columns.times.len()).collect();
+            assert!(lengths.len() <= 1 && [0, SERIES].contains(&found.len()), "{lengths:?} of {}", found.len());
+        }
+    });
+}
+
+fn exemplars_come_back_by_series_and_time(store: &dyn Storage) {
+    let (a, b) = (put(store, "a,x=1", &[(10, 1.0)]), put(store, "b", &[(10, 1.0)]));
+    let one = |at: i64, trace: &str| Exemplar {
+        labels: Labels::from_pairs([("trace_id", trace)]),
+        value: 0.5,
+        at: Some(Timestamp(at)),
+    };
+    let mut appender = store.appender();
+    appender.exemplar(b, one(5, "early")).expect("in order");
+    appender.exemplar(a, one(10, "first")).expect("in order");
+    appender.exemplar(a, one(20, "second")).expect("in order");
+    assert_eq!(appender.exemplar(a, Exemplar { at: None, ..one(0, "x") }), Err(AppendError::OutOfBounds));
+    assert_eq!(appender.exemplar(SeriesId(u64::MAX), one(20, "x")), Err(AppendError::UnknownSeries));
+    appender.commit().expect("committed");
+    let mut appender = store.appender();
+    assert_eq!(appender.exemplar(a, one(20, "second")), Ok(()), "the same again is harmless");
+    assert_eq!(appender.exemplar(a, one(19, "third")), Err(AppendError::OutOfOrderExemplar));
+    assert_eq!(appender.exemplar(a, one(30, &"x".repeat(200))), Err(AppendError::ExemplarLabels));
+    appender.exemplar(a, one(40, "dropped")).expect("in order");
+    drop(appender);
+    let ask = |min: i64, max: i64, selectors: &[&[&str]]| {
+        let selectors: Vec<Vec<Matcher>> =
+            selectors.iter().map(|matchers| matchers.iter().map(|text| matcher(text)).collect()).collect();
+        let found = store.exemplars(Timestamp(min), Timestamp(max), &selectors).expect("readable");
+        let shown = found.iter().map(|one| {
+            let traces = one.exemplars.iter().map(|exemplar| exemplar.labels.get("trace_id").unwrap_or_default());
+            format!("{} {}", one.labels, traces.collect::<Vec<_>>().join(" "))
+        });
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(ask(0, 100, &[&["__name__=~.+"]]), ["a{x=\"1\"} first second", "b early"]);
+    assert_eq!(ask(11, 20, &[&["x=1"], &["__name__=b"]]), ["a{x=\"1\"} second"]);
+    assert!(ask(0, 100, &[&["__name__=c"]]).is_empty());
+    assert!(ask(0, 100, &[]).is_empty());
+}
+
+fn late_samples_are_merged_by_time(store: &dyn Storage) {
+    let id = put(store, "a", &[(100, 1.0), (120, 3.0)]);
+    let mut appender = store.appender();
+    assert_eq!(appender.float(id, Timestamp(110), 2.0), Ok(()));
+    assert_eq!(appender.float(id, Timestamp(130), 4.0), Ok(()), "in order beside it");
+    assert_eq!(appender.float(id, Timestamp(90), 0.0), Ok(()));
+    assert_eq!(appender.float(id, Timestamp(120), 9.0), Ok(()), "late now, and dropped for the one that is there");
+    appender.commit().expect("committed");
+    assert_eq!(everything(store), ["a 90=0 100=1 110=2 120=3 130=4"]);
+    let mut appender = store.appender();
+    assert_eq!(appender.float(id, Timestamp(110), 7.0), Ok(()), "a late one for a time that is there is dropped");
+    appender.commit().expect("committed");
+    assert_eq!(everything(store), ["a 90=0 100=1 110=2 120=3 130=4"]);
+    assert_eq!(shown(&select(store, &["__name__=a"], 105, 115, 8)), ["a 110=2"]);
+    put(store, "b", &[(95, 1.0)]);
+    assert_eq!(everything(store), ["a 90=0 100=1 110=2 120=3 130=4", "b 95=1"]);
+}
+
+fn late_samples_beyond_the_window_are_refused(store: &dyn Storage) {
+    let id = put(store, "a", &[(1000, 1.0)]);
+    let mut appender = store.appender();
+    assert_eq!(appender.float(id, Timestamp(1000 - WINDOW_MS - 1), 1.0), Err(AppendError::TooOld));
+    assert_eq!(appender.float(id, Timestamp(1000 - WINDOW_MS), 1.0), Ok(()));
+    assert_eq!(appender.float(id, Timestamp(1000), 2.0), Err(AppendError::DuplicateTimestamp));
+    appender.commit().expect("committed");
+    assert_eq!(everything(store), ["a 900=1 1000=1"]);
 }

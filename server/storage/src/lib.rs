@@ -8,11 +8,13 @@ mod cardinality;
 mod continuity;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod exemplars;
 mod head;
 mod memory;
 
 pub use cardinality::Cardinality;
 pub use continuity::hinted;
+pub use exemplars::{ExemplarCounts, Exemplars};
 pub use memory::{Limits, Memory, SAMPLES_FLAG, SERIES_FLAG};
 
 use model::{Exemplar, FloatHistogram, Labels, Matcher, Metadata, Sample, Timestamp};

@@ -1,21 +1,25 @@
 //! The in-memory store: one map of series behind one lock, columns per series, an index from label to series.
 //!
 //! Everything is bounded: series by refusing new ones, samples by dropping the oldest. Appends wait in the appender and
-//! enter under one write lock, so a reader sees all of a commit or nothing. Exemplars and metadata are accepted and not
-//! kept. It serves tests and tools; what must survive the process belongs to the storage engine behind the same traits.
+//! enter under one write lock, so a reader sees all of a commit or nothing. Of exemplars the newest ten thousand are
+//! kept; metadata is accepted and not kept, and nothing may come out of order. It serves tests and tools; what must survive the process belongs to the storage engine behind the same traits.
 
 use crate::{
-    AppendError, Appender, Cardinality, Columns, Querier, ReadError, SeriesId, SeriesSet, Stats, Storage,
+    AppendError, Appender, Cardinality, Columns, Exemplars, Querier, ReadError, SeriesExemplars, SeriesId, SeriesSet,
+    Stats, Storage,
     head::{Head, admissible},
 };
 use model::{Duration, Exemplar, FloatHistogram, Labels, Matcher, Metadata, Sample, Timestamp, Value};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::{collections::HashMap, sync::Arc};
 
 /// The flag that sets [`Limits::series_max`].
 pub const SERIES_FLAG: &str = "--storage.memory.series-max";
 /// The flag that sets [`Limits::samples_max`].
 pub const SAMPLES_FLAG: &str = "--storage.memory.samples-max";
+
+/// Exemplars that a [`Memory`] keeps.
+const EXEMPLARS_MAX: usize = 10_000;
 
 /// How much a [`Memory`] may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +46,19 @@ impl Default for Limits {
 /// A store that lives in memory.
 pub struct Memory {
     pub(crate) head: RwLock<Head>,
+    exemplars: Mutex<Exemplars>,
 }
 
 impl Memory {
     /// An empty store.
     pub fn new(limits: Limits) -> Self {
-        Self { head: RwLock::new(Head::new(limits)) }
+        Self { head: RwLock::new(Head::new(limits)), exemplars: Mutex::new(Exemplars::new(EXEMPLARS_MAX)) }
     }
 }
 
 impl Storage for Memory {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(Transaction { memory: self, pending: Vec::new(), newest: HashMap::new() })
+        Box::new(Transaction { memory: self, pending: Vec::new(), newest: HashMap::new(), exemplars: Vec::new() })
     }
 
     fn querier(&self, min: Timestamp, max: Timestamp) -> Box<dyn Querier + '_> {
@@ -62,6 +67,15 @@ impl Storage for Memory {
 
     fn stats(&self) -> Stats {
         self.head.read().stats()
+    }
+
+    fn exemplars(
+        &self,
+        min: Timestamp,
+        max: Timestamp,
+        selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<SeriesExemplars>, ReadError> {
+        Ok(self.exemplars.lock().select(min.0, max.0, selectors))
     }
 
     fn cardinality(&self, top: usize) -> Cardinality {
@@ -91,6 +105,7 @@ struct Transaction<'a> {
     pending: Vec<(u64, i64, Option<i64>, Entry)>,
     /// Where the newest pending sample of a series is, by series.
     newest: HashMap<u64, usize>,
+    exemplars: Vec<(Labels, Exemplar)>,
 }
 
 impl Transaction<'_> {
@@ -140,8 +155,14 @@ impl Appender for Transaction<'_> {
         self.add(series, sample.at.0, sample.start.map(|start| start.0), entry)
     }
 
-    fn exemplar(&mut self, series: SeriesId, _: Exemplar) -> Result<(), AppendError> {
-        self.memory.head.read().known(series.0)
+    fn exemplar(&mut self, series: SeriesId, exemplar: Exemplar) -> Result<(), AppendError> {
+        let head = self.memory.head.read();
+        let labels =
+            head.series.get(&series.0).map(|series| series.labels.clone()).ok_or(AppendError::UnknownSeries)?;
+        if self.memory.exemplars.lock().admit(&labels, &exemplar)? {
+            self.exemplars.push((labels, exemplar));
+        }
+        Ok(())
     }
 
     fn metadata(&mut self, series: SeriesId, _: &Metadata) -> Result<(), AppendError> {
@@ -150,6 +171,11 @@ impl Appender for Transaction<'_> {
 
     fn commit(self: Box<Self>) -> Result<(), AppendError> {
         self.memory.head.write().accept(self.pending);
+        let mut ring = self.memory.exemplars.lock();
+        for (labels, exemplar) in self.exemplars {
+            // One that another transaction has overtaken is dropped.
+            let _ = ring.add(labels, exemplar);
+        }
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ use std::{
 use storage::AppendError;
 
 /// Slots of a page.
-const PAGE: u32 = 1 << 12;
+const PAGE: u32 = 1 << 10;
 /// Bits after which a chunk is sealed whatever it holds.
 const CHUNK_BITS_MAX: u32 = 1 << 16;
 /// Slots of one run that seal their chunks at the same time; others seal earlier or later, so that not all chunks are
@@ -264,13 +264,14 @@ impl Head {
         float.into_iter().chain(histogram).max()
     }
 
-    /// What a float is to its series; the hot path. O(1).
-    pub(crate) fn admit_float(&self, id: u64, at: i64, value: f64) -> Result<Admission, AppendError> {
+    /// What a float is to its series, and whether the log knows that; the hot path. O(1).
+    pub(crate) fn admit_float(&self, id: u64, at: i64, value: f64) -> Result<(Admission, bool), AppendError> {
         let series = self.get(id).ok_or(AppendError::UnknownSeries)?;
+        let logged = series.is_logged();
         if series.flags & SIDE == 0 && at >= self.admit_from && series.last().is_none_or(|last| at > last) {
-            return Ok(Admission::Next);
+            return Ok((Admission::Next, logged));
         }
-        self.admit(id, at, &Entry::Float(value))
+        Ok((self.admit(id, at, &Entry::Float(value))?, logged))
     }
 
     /// What a sample is to its series.
@@ -305,23 +306,31 @@ impl Head {
         Err(if at < self.admit_from { AppendError::OutOfBounds } else { AppendError::OutOfOrder })
     }
 
-    /// Takes a float in. One that is not newer than the newest is dropped: another transaction has overtaken it.
+    /// Takes a float in. One that is not newer than the newest is dropped: another transaction has overtaken it. O(1).
     pub(crate) fn push_float(&mut self, id: u64, at: i64, value: f64) {
         let slot = id as u32;
-        let Some(series) = self.get(id) else { return };
-        let known = self.newest_time(id, series);
-        if at < self.floor || known.is_some_and(|last| at <= last) {
+        let full = self.options.chunk_samples;
+        let Self { pages, blocks, segments, scratch, counts, sides, .. } = self;
+        let page = pages.get_mut((slot / PAGE) as usize);
+        let Some(series) = page.and_then(|page| page.get_mut((slot % PAGE) as usize)) else { return };
+        if series.flags & LIVE == 0 || series.generation != (id >> 32) as u32 || at < self.floor {
             return;
         }
-        let (limit, touched, epoch) = (self.chunk_limit(slot), self.counts.truncations as u8, self.epoch);
-        let Self { pages, blocks, segments, scratch, counts, .. } = self;
-        let series = &mut pages[(slot / PAGE) as usize][(slot % PAGE) as usize];
+        let mut known = series.last();
+        if series.flags & SIDE != 0 {
+            let histogram = sides.get(&slot).and_then(|side| side.histograms.last()).map(|(at, _)| *at);
+            known = known.max(histogram);
+        }
+        if known.is_some_and(|last| at <= last) {
+            return;
+        }
         if !series.state.push(&mut blocks.sink(&mut series.open), at, value) {
             seal(series, blocks, segments, scratch);
             counts.sealed += 1;
             series.state.push(&mut blocks.sink(&mut series.open), at, value);
         }
-        (series.touched, series.epoch) = (touched, epoch);
+        (series.touched, series.epoch) = (counts.truncations as u8, self.epoch);
+        let limit = if series.sealed.segment != 0 { full } else { first_limit(slot, full) };
         if series.state.count >= limit || series.open.bits() > CHUNK_BITS_MAX {
             seal(series, blocks, segments, scratch);
             counts.sealed += 1;
@@ -335,15 +344,6 @@ impl Head {
         self.min_time = Some(self.min_time.map_or(at, |min| min.min(at)));
         self.flush_from = self.flush_from.min(at);
         self.max_time = Some(self.max_time.map_or(at, |max| max.max(at)));
-    }
-
-    /// Samples after which the open chunk of a slot is sealed; the first chunk is shorter by its place.
-    fn chunk_limit(&self, slot: u32) -> u16 {
-        let full = self.options.chunk_samples;
-        if self.slot(slot).sealed.segment != 0 {
-            return full;
-        }
-        full - (slot / STAGGER * 37 % (u32::from(full) * 3 / 4).max(1)) as u16
     }
 
     /// Takes any sample in that comes in order; one that does not is dropped.
@@ -414,7 +414,7 @@ impl Head {
 
     /// The segments as they are now.
     pub(crate) fn shared(&self) -> points::Shared {
-        Arc::new(self.segments.sealed().to_vec())
+        Arc::clone(self.segments.sealed())
     }
 
     /// Keeps what the family of a series says of itself.
@@ -511,24 +511,31 @@ impl Head {
         if blocks.is_sparse() {
             blocks.pack(all.by_ref().filter(live).map(|series| &mut series.open));
         }
-        let all = pages.iter_mut().flat_map(|page| page.iter_mut()).take(*top as usize);
         if names.is_sparse() {
+            let all = pages.iter_mut().flat_map(|page| page.iter_mut()).take(*top as usize);
             names.repack(all.filter(live).map(|series| &mut series.labels));
+            self.rebuild_table();
         }
-        let names = &self.names;
-        let pages = &self.pages;
-        let hash = |slot: &u32| names.hash(names.key(pages[(slot / PAGE) as usize][(slot % PAGE) as usize].labels));
-        self.table.shrink_to(self.table.len() * 5 / 4, hash);
         if self.sides.len() < self.sides.capacity() / 4 {
             self.sides.shrink_to_fit();
         }
+    }
+
+    /// Finds the series by their keys again, which have changed.
+    fn rebuild_table(&mut self) {
+        let mut table = HashTable::with_capacity(self.len() as usize);
+        let hash = |slot: &u32| self.names.hash(self.names.key(self.slot(*slot).labels));
+        for (slot, _) in self.slots() {
+            table.insert_unique(hash(&slot), slot, hash);
+        }
+        self.table = table;
     }
 
     /// Moves at most `most` series from the last slots to free ones when many are free, and gives pages back. A moved
     /// series has a new id; whoever holds the old one finds it unknown, or, in a transaction, by [`Head::current`].
     pub(crate) fn compact(&mut self, most: usize) {
         self.moved = HashMap::new();
-        if u64::from(self.top) <= self.len() + self.len() / 4 + u64::from(PAGE) {
+        if u64::from(self.top) <= self.len() + self.len() / 8 + u64::from(PAGE) {
             return;
         }
         self.generation += 1;
@@ -582,10 +589,21 @@ impl Head {
         self.late_range = range;
     }
 
+    /// Bytes of memory held, but for the segments.
+    pub(crate) fn bytes(&self) -> usize {
+        let slots = self.pages.len() * PAGE as usize * size_of::<Series>();
+        slots + self.table.allocation_size() + self.names.bytes() + self.blocks.bytes() + self.free.serialized_size()
+    }
+
     /// The next part of the log begins: values are written in full there.
     pub(crate) fn next_epoch(&mut self) {
         self.epoch = self.epoch.checked_add(1).unwrap_or(1);
     }
+}
+
+/// Samples after which the first chunk of a slot is sealed: fewer than later ones, by its place.
+fn first_limit(slot: u32, full: u16) -> u16 {
+    full - (slot / STAGGER * 37 % (u32::from(full) * 3 / 4).max(1)) as u16
 }
 
 /// Ends the open chunk of a series.

@@ -12,8 +12,20 @@ pub(crate) trait Postings {
     fn all(&self) -> Ids<Self::Id>;
     /// The ids with this very pair.
     fn pair(&self, name: &str, value: &str) -> Ids<Self::Id>;
-    /// The ids with any value of a label that `keep` takes.
-    fn values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Ids<Self::Id>;
+    /// The ids with any value of a label that begins with `prefix` and that `keep` takes.
+    fn values(&self, name: &str, prefix: &str, keep: &dyn Fn(&str) -> bool) -> Ids<Self::Id>;
+}
+
+/// The ids with any of the values that a matcher's text or expression accepts. A small set of them is looked up.
+fn accepted<P: Postings>(index: &P, matcher: &Matcher) -> Ids<P::Id> {
+    if let Some(values) = matcher.set_values() {
+        return match values {
+            [only] => index.pair(matcher.name(), only),
+            values => union(values.iter().map(|value| index.pair(matcher.name(), value))),
+        };
+    }
+    let positive = matcher.op().is_positive();
+    index.values(matcher.name(), matcher.prefix().unwrap_or_default(), &|value| matcher.matches(value) == positive)
 }
 
 /// The ids that satisfy all matchers. Cheap matchers go first, and nothing is read once nothing is left.
@@ -31,9 +43,10 @@ pub(crate) fn select<P: Postings>(index: &P, matchers: &[Matcher]) -> Ids<P::Id>
         if found.as_ref().is_some_and(Vec::is_empty) {
             return Vec::new();
         }
-        let ids = match matcher.op() {
-            MatchOp::Equal => index.pair(matcher.name(), matcher.value()),
-            _ => index.values(matcher.name(), &|value| matcher.matches(value)),
+        let ids = if matcher.op().is_positive() {
+            accepted(index, matcher)
+        } else {
+            index.values(matcher.name(), "", &|value| matcher.matches(value))
         };
         found = Some(match found {
             Some(have) => intersect(&have, &ids),
@@ -46,7 +59,12 @@ pub(crate) fn select<P: Postings>(index: &P, matchers: &[Matcher]) -> Ids<P::Id>
         if found.is_empty() {
             break;
         }
-        found = subtract(&found, &index.values(matcher.name(), &|value| !matcher.matches(value)));
+        let refused = match matcher.op().is_positive() {
+            true if matcher.accepts_anything() => continue,
+            true => index.values(matcher.name(), "", &|value| !matcher.matches(value)),
+            false => accepted(index, matcher),
+        };
+        found = subtract(&found, &refused);
     }
     found
 }
@@ -90,6 +108,50 @@ pub(crate) fn union<T: Copy + Ord>(lists: impl IntoIterator<Item = Vec<T>>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Series by their value of the label `a`; 9 has none.
+    struct Few;
+
+    const VALUES: [&str; 5] = ["", "api", "app", "db", "web"];
+
+    impl Postings for Few {
+        type Id = u32;
+
+        fn all(&self) -> Ids<u32> {
+            vec![1, 2, 3, 4, 9]
+        }
+
+        fn pair(&self, _: &str, value: &str) -> Ids<u32> {
+            self.values("a", "", &|have| have == value)
+        }
+
+        fn values(&self, _: &str, prefix: &str, keep: &dyn Fn(&str) -> bool) -> Ids<u32> {
+            let kept = |id: &u32| VALUES[*id as usize].starts_with(prefix) && keep(VALUES[*id as usize]);
+            (1..5).filter(kept).collect()
+        }
+    }
+
+    #[test]
+    fn matchers_become_sets_of_ids() {
+        for (op, value, want) in [
+            (MatchOp::Equal, "api", &[1][..]),
+            (MatchOp::Equal, "", &[9]),
+            (MatchOp::NotEqual, "api", &[2, 3, 4, 9]),
+            (MatchOp::NotEqual, "", &[1, 2, 3, 4]),
+            (MatchOp::Regex, "api|web|none", &[1, 4]),
+            (MatchOp::Regex, "ap.", &[1, 2]),
+            (MatchOp::Regex, "ap.|", &[1, 2, 9]),
+            (MatchOp::Regex, ".*", &[1, 2, 3, 4, 9]),
+            (MatchOp::Regex, ".+", &[1, 2, 3, 4]),
+            (MatchOp::NotRegex, "api|web", &[2, 3, 9]),
+            (MatchOp::NotRegex, "ap.*", &[3, 4, 9]),
+            (MatchOp::NotRegex, ".+", &[9]),
+            (MatchOp::NotRegex, "api|", &[2, 3, 4]),
+        ] {
+            let matcher = Matcher::new(op, "a", value).expect("a matcher");
+            assert_eq!(select(&Few, &[matcher]), want, "{op:?} {value}");
+        }
+    }
 
     #[test]
     fn sets() {

@@ -3,14 +3,16 @@
 //! A commit is one record of the log and is visible at once; the end of the process loses nothing of it. Every two hours
 //! of samples become a part, small parts are merged into larger ones, and old parts are removed. The manifest says which
 //! parts and which head snapshot count: it is replaced in one step, and whatever it does not name is no part of the
-//! store. Formats: `docs/format/part.md`, `head.md` and `log.md`. What this crate leaves out: out-of-order samples,
-//! deletion of series, exemplars, and blocks of upstream.
+//! store. Formats: `docs/format/part.md`, `head.md` and `log.md`. What this crate leaves out:
+//! deletion of series, and blocks of upstream.
 
+mod admin;
 mod clocks;
 mod db;
 mod disk_format;
-mod exemplars;
 mod flush;
+#[cfg(test)]
+mod format_tests;
 mod head;
 mod index;
 mod manifest;
@@ -23,12 +25,14 @@ mod record;
 mod sections;
 mod share;
 mod snapshot;
+mod tombstones;
 mod transaction;
 mod view;
 mod writer;
 
+pub use admin::{PartInfo, Retention};
 pub use db::Tsdb;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Progress};
 pub use options::Options;
 
 use std::io;

@@ -11,6 +11,8 @@ use storage::AppendError;
 pub struct Metrics {
     /// Series in memory.
     pub series: u64,
+    /// Bytes of memory of the head, but for its segments.
+    pub head_bytes: u64,
     /// Series registered since the start.
     pub series_created: u64,
     /// Series given up since the start.
@@ -59,6 +61,28 @@ pub struct Metrics {
     pub exemplars_out_of_order: u64,
 }
 
+/// How far the log is read at the start, in segments; for `/api/v1/status/walreplay`.
+#[derive(Debug, Default)]
+pub struct Progress {
+    first: AtomicU64,
+    current: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn set(&self, first: u64, current: u64, last: u64) {
+        self.first.store(first, Ordering::Relaxed);
+        self.current.store(current, Ordering::Relaxed);
+        self.last.store(last, Ordering::Relaxed);
+    }
+
+    /// Numbers of the first segment, of the one being read or read last, and of the last; all 0 before the first.
+    pub fn get(&self) -> (u64, u64, u64) {
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        (load(&self.first), load(&self.current), load(&self.last))
+    }
+}
+
 /// Refusals, counted where they happen.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
@@ -84,7 +108,7 @@ impl Refusals {
 }
 
 impl Tsdb {
-    /// The numbers now. O(segments of the head).
+    /// The numbers now. O(segments and label pairs of the head).
     pub fn metrics(&self) -> Metrics {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (log_segments, log_bytes) = {
@@ -97,6 +121,7 @@ impl Tsdb {
         let (exemplars, exemplar_series) = ring.len();
         Metrics {
             series: head.len(),
+            head_bytes: head.bytes() as u64,
             series_created: head.counts.created,
             series_removed: head.counts.removed,
             series_refused: head.counts.refused,

@@ -52,6 +52,31 @@ impl Part {
         if found { Ok(()) } else { Err(Damaged) }
     }
 
+    /// The number of the first string that is not before a text. O(log strings).
+    fn lower(&self, text: &str) -> Result<u32, Damaged> {
+        let (mut low, mut high) = (0, self.strings.div_ceil(RUN));
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let mut before = false;
+            self.block(middle, |_, have| {
+                before = have < text;
+                false
+            })?;
+            if before { low = middle + 1 } else { high = middle }
+        }
+        let mut found = low * RUN;
+        if let Some(block) = low.checked_sub(1) {
+            self.block(block, |number, have| {
+                let before = have < text;
+                if !before {
+                    found = number;
+                }
+                before
+            })?;
+        }
+        u32::try_from(found).map_err(|_| Damaged)
+    }
+
     /// The number of a string. O(log strings).
     fn find(&self, text: &str) -> Result<Option<u32>, Damaged> {
         let (mut low, mut high) = (0, self.strings.div_ceil(RUN));
@@ -139,16 +164,33 @@ impl Part {
         Ok(ids)
     }
 
-    /// All values of a label, in order, with the bytes of their lists.
-    fn each_value(&self, name: &str, mut visit: impl FnMut(&str, &[u8]) -> Result<(), Damaged>) -> Result<(), Damaged> {
+    /// The values of a label that begin with a prefix, in order, with the bytes of their lists. Strings are read a block
+    /// at a time, as they follow each other.
+    fn each_value(
+        &self,
+        name: &str,
+        prefix: &str,
+        mut visit: impl FnMut(&str, &[u8]) -> Result<(), Damaged>,
+    ) -> Result<(), Damaged> {
         let Some(name) = self.find(name)? else { return Ok(()) };
-        self.each_pair(name, 0, |have, value, list| {
+        let first = if prefix.is_empty() { 0 } else { self.lower(prefix)? };
+        let (mut block, mut texts): (usize, Vec<String>) = (usize::MAX, Vec::new());
+        self.each_pair(name, first, |have, value, list| {
             if have != name {
                 return Ok(false);
             }
-            let mut visited = Ok(());
-            self.string(value, |text| visited = visit(text, list))?;
-            visited.map(|()| true)
+            if value as usize / RUN != block {
+                (block, texts) = (value as usize / RUN, Vec::with_capacity(RUN));
+                self.block(block, |_, text| {
+                    texts.push(text.to_owned());
+                    true
+                })?;
+            }
+            let text = texts.get(value as usize % RUN).ok_or(Damaged)?;
+            if !text.starts_with(prefix) {
+                return Ok(false);
+            }
+            visit(text, list).map(|()| true)
         })
     }
 
@@ -176,7 +218,7 @@ impl Part {
             values.push(text.to_owned());
             Ok(())
         };
-        self.each_value(name, visit).map_err(self.damaged())?;
+        self.each_value(name, "", visit).map_err(self.damaged())?;
         Ok(values)
     }
 
@@ -272,7 +314,7 @@ impl Postings for Checked<'_> {
         }))
     }
 
-    fn values(&self, name: &str, keep: &dyn Fn(&str) -> bool) -> Ids<u32> {
+    fn values(&self, name: &str, prefix: &str, keep: &dyn Fn(&str) -> bool) -> Ids<u32> {
         let mut lists = Vec::new();
         let visit = |text: &str, list: &[u8]| {
             if keep(text) {
@@ -280,7 +322,7 @@ impl Postings for Checked<'_> {
             }
             Ok(())
         };
-        let visited = self.part.each_value(name, visit);
+        let visited = self.part.each_value(name, prefix, visit);
         self.or_empty(visited.map(|()| union(lists)))
     }
 }

@@ -96,12 +96,12 @@ const BITS: u8 = 1;
 const HISTOGRAM: u8 = 2;
 const STARTED: u8 = 4;
 
-/// Writes a record into `out`; `plain` is scratch. `base` tells the bits of the last float of a series; without it the
-/// row has its values in full.
+/// Writes a record into `out`; `plain` is scratch. `bases` are the bits of the last float of the series of each float;
+/// without them the row has its values in full.
 pub(crate) fn put(
     series: &[(u64, Labels)],
     batch: &Batch,
-    base: Option<&dyn Fn(u64) -> u64>,
+    bases: Option<&[u64]>,
     plain: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) {
@@ -116,7 +116,7 @@ pub(crate) fn put(
         }
     }
     if !batch.floats.is_empty() {
-        put_row(&batch.floats, base, plain);
+        put_row(&batch.floats, bases, plain);
     }
     put_samples(SAMPLES, &batch.others, plain);
     put_samples(LATE, &batch.late, plain);
@@ -148,11 +148,11 @@ fn whole(bits: u64) -> Option<i64> {
     ((number as f64).to_bits() == bits && number.unsigned_abs() < 1 << 53).then_some(number)
 }
 
-fn put_row(floats: &[Float], base: Option<&dyn Fn(u64) -> u64>, out: &mut Vec<u8>) {
+fn put_row(floats: &[Float], bases: Option<&[u64]>, out: &mut Vec<u8>) {
     let first = floats[0].at;
     let times = floats.iter().any(|float| float.at != first);
     out.push(ROW);
-    out.push(if base.is_none() { KEY } else { 0 } | if times { TIMES } else { 0 });
+    out.push(if bases.is_none() { KEY } else { 0 } | if times { TIMES } else { 0 });
     varint::put(floats.len() as u64, out);
     put_runs(floats, out);
     varint::put_signed(first, out);
@@ -164,13 +164,13 @@ fn put_row(floats: &[Float], base: Option<&dyn Fn(u64) -> u64>, out: &mut Vec<u8
         }
     }
     let check = out.len();
-    let map = check + if base.is_some() { 4 } else { 0 };
+    let map = check + if bases.is_some() { 4 } else { 0 };
     out.resize(map + floats.len().div_ceil(8), 0);
     let (mut sum, mut last) = (0, None);
     for (place, float) in floats.iter().enumerate() {
         let before = match last {
             Some((series, bits)) if series == float.series => bits,
-            _ => base.map_or(0, |base| base(float.series)),
+            _ => bases.map_or(0, |bases| bases[place]),
         };
         let bits = float.value.to_bits();
         sum = fold(sum, before);
@@ -193,7 +193,7 @@ fn put_row(floats: &[Float], base: Option<&dyn Fn(u64) -> u64>, out: &mut Vec<u8
             }
         }
     }
-    if base.is_some() {
+    if bases.is_some() {
         out[check..check + 4].copy_from_slice(&((sum >> 32) as u32).to_le_bytes());
     }
 }

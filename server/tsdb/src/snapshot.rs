@@ -6,7 +6,6 @@
 use crate::{
     Error,
     disk_format::{put_labels, put_text, take_labels, take_text},
-    exemplars::Ring,
     head::{
         Head, Series, Side,
         segments::{self, Position},
@@ -20,6 +19,7 @@ use chunk::{
     varint,
 };
 use runtime::{Disk, File, Open};
+use storage::Exemplars;
 
 const MAGIC: &[u8; 8] = b"NXHEAD\0\x02";
 /// A block is ended after so many bytes.
@@ -91,7 +91,7 @@ pub(crate) struct Cut {
 
 /// Writes a snapshot without what was cut off, under its temporary name. The segments of the head are all ended. O(bytes
 /// of open chunks).
-pub(crate) fn write(disk: &Disk, name: &str, head: &Head, ring: &Ring, cut: Cut) -> Result<(), Error> {
+pub(crate) fn write(disk: &Disk, name: &str, head: &Head, ring: &Exemplars, cut: Cut) -> Result<(), Error> {
     let temporary = temporary(name);
     let written = disk.open_file(&temporary, Open::Create).map_err(Error::disk(format!("creating {temporary}")));
     let written = written.and_then(|file| {
@@ -106,7 +106,7 @@ pub(crate) fn write(disk: &Disk, name: &str, head: &Head, ring: &Ring, cut: Cut)
     written
 }
 
-fn write_all(writer: &mut Writer<'_>, head: &Head, ring: &Ring, cut: Cut) -> Result<(), Error> {
+fn write_all(writer: &mut Writer<'_>, head: &Head, ring: &Exemplars, cut: Cut) -> Result<(), Error> {
     put_header(head, cut, writer.item(HEADER)?);
     for pair in head.names.all_pairs() {
         let (name, value) = pair.unwrap_or_default();
@@ -205,7 +205,7 @@ fn put_side(side: &Side, cut: Cut, out: &mut Vec<u8>) {
 /// What a snapshot holds.
 pub(crate) struct Restored {
     pub(crate) head: Head,
-    pub(crate) ring: Ring,
+    pub(crate) ring: Exemplars,
     /// Files of segments that could not be read.
     pub(crate) missing: Vec<(String, Error)>,
 }
@@ -257,7 +257,7 @@ fn fill(file: &File, name: &str, at: &mut u64, into: &mut [u8]) -> Result<(), Er
 impl Restored {
     /// What is there without a snapshot.
     pub(crate) fn empty(options: Options, floor: i64) -> Self {
-        Self { head: Head::new(options, floor), ring: Ring::new(options.exemplars_max), missing: Vec::new() }
+        Self { head: Head::new(options, floor), ring: Exemplars::new(options.exemplars_max), missing: Vec::new() }
     }
 
     /// Takes a block in; true when it is the last.

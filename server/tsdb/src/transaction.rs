@@ -149,11 +149,11 @@ impl<'a> Transaction<'a> {
         }
         let (admission, logged) = {
             let head = self.db.head.read();
-            let admission = match self.batch.floats.last().filter(|_| !new) {
-                Some(last) => head.judge(Some((last.at, &Entry::Float(last.value))), at, &Entry::Float(value))?,
+            match self.batch.floats.last().filter(|_| !new) {
+                // It was noted with the first of its series.
+                Some(last) => (head.judge(Some((last.at, &Entry::Float(last.value))), at, &Entry::Float(value))?, true),
                 None => head.admit_float(id, at, value)?,
-            };
-            (admission, head.get(id).is_some_and(crate::head::Series::is_logged))
+            }
         };
         if !logged && admission != Admission::Known {
             self.unlogged.push(id);
@@ -171,8 +171,9 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Makes the ids those of the head as it is now, and drops what it does not take any more.
-    fn revalidate(&mut self, head: &Head) {
+    /// Makes the ids those of the head as it is now, and drops what it does not take any more. Answers whether the log
+    /// has the values that the floats build on, which are put into `bases`.
+    fn revalidate(&mut self, head: &Head, bases: &mut Vec<u64>) -> bool {
         let moved = head.stamp != self.stamp;
         let current = |id: &mut u64| !moved || head.current(*id).map(|now| *id = now).is_some();
         let next = |id: u64, at: i64| {
@@ -181,7 +182,21 @@ impl<'a> Transaction<'a> {
         };
         let Batch { floats, others, late, exemplars, metadata } = &mut self.batch;
         // What has moved into parts, or was overtaken, since it was admitted comes too late.
-        floats.retain_mut(|float| current(&mut float.series) && next(float.series, float.at));
+        let mut at_hand = true;
+        bases.clear();
+        floats.retain_mut(|float| {
+            if !current(&mut float.series) {
+                return false;
+            }
+            let Some(series) = head.get(float.series) else { return false };
+            let newest = head.newest_time(float.series, series);
+            if float.at < head.admit_from || newest.is_some_and(|last| float.at <= last) {
+                return false;
+            }
+            at_hand &= series.epoch == head.epoch;
+            bases.push(series.state.value);
+            true
+        });
         others.retain_mut(|sample| current(&mut sample.series) && next(sample.series, sample.at));
         late.retain_mut(|sample| current(&mut sample.series));
         exemplars.retain_mut(|(series, _)| current(series));
@@ -196,6 +211,7 @@ impl<'a> Transaction<'a> {
         self.unlogged.sort_unstable();
         self.unlogged.dedup();
         self.unlogged.retain(|id| head.get(*id).is_some_and(|series| !series.is_logged()));
+        at_hand
     }
 }
 
@@ -255,20 +271,16 @@ impl Appender for Transaction<'_> {
         }
         {
             let head = db.head.read();
-            self.revalidate(&head);
+            let (plain, payload, bases) = &mut *db.scratch.lock();
+            let at_hand = self.revalidate(&head, bases);
             if self.batch.is_empty() {
                 return Ok(());
             }
             let mut builder = model::Builder::default();
             let names: Vec<(u64, Labels)> =
                 self.unlogged.iter().map(|id| (*id, head.labels(*id as u32, &mut builder))).collect();
-            let at_hand = |float: &Float| head.get(float.series).is_some_and(|series| series.epoch == head.epoch);
-            let base = |id: u64| head.get(id).map_or(0, |series| series.state.value);
-            let base: Option<&dyn Fn(u64) -> u64> =
-                if self.batch.floats.iter().all(at_hand) { Some(&base) } else { None };
-            let (plain, payload) = &mut *db.scratch.lock();
             payload.clear();
-            record::put(&names, &self.batch, base, plain, payload);
+            record::put(&names, &self.batch, at_hand.then_some(&bases[..]), plain, payload);
         }
         let written = log.append(&db.scratch.lock().1);
         db.refusals.note(written.map_err(|error| AppendError::Unwritable(error.to_string())))?;

@@ -108,7 +108,21 @@ impl Log {
         disk: &Disk,
         folder: &str,
         options: LogOptions,
+        replay: impl FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> io::Result<(Self, Recovery)> {
+        Self::open_watched(disk, folder, options, replay, |_, _, _| {})
+    }
+
+    /// As [`Log::open`]; tells `watch` before each segment the numbers of the first one, of this one and of the last.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_watched(
+        disk: &Disk,
+        folder: &str,
+        options: LogOptions,
         mut replay: impl FnMut(u64, &[u8]) -> io::Result<()>,
+        mut watch: impl FnMut(u64, u64, u64),
     ) -> io::Result<(Self, Recovery)> {
         disk.create_dir(folder)?;
         disk.sync_dir("")?;
@@ -125,12 +139,15 @@ impl Log {
             read_only: false,
         };
         let mut recovery = Recovery::default();
-        for name in disk.list(folder)? {
-            let Some(number) = name.strip_suffix(".log").and_then(|number| number.parse::<u64>().ok()) else {
-                continue;
-            };
+        let number = |name: &String| name.strip_suffix(".log").and_then(|number| number.parse::<u64>().ok());
+        let names = disk.list(folder)?;
+        let segments: Vec<(u64, &String)> = names.iter().filter_map(|name| Some((number(name)?, name))).collect();
+        for (number, name) in &segments {
+            let (first, last) =
+                (segments.first().map_or(0, |(number, _)| *number), segments.last().map_or(0, |(n, _)| *n));
+            watch(first, *number, last);
             log.names = log.names.max(number.saturating_add(1));
-            log.recover(&name, &mut recovery, &mut replay)?;
+            log.recover(name, &mut recovery, &mut replay)?;
         }
         disk.sync_dir(folder)?;
         log.synced = log.next - 1;

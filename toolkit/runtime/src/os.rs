@@ -88,7 +88,10 @@ impl Backend for OsDir {
     fn space(&self) -> io::Result<Space> {
         let stat = nix::sys::statvfs::statvfs(&self.root)?;
         let unit = stat.fragment_size();
-        Ok(Space { total: stat.blocks().saturating_mul(unit), available: stat.blocks_available().saturating_mul(unit) })
+        // Macs count in 32 bits.
+        #[allow(clippy::useless_conversion, reason = "of another type elsewhere")]
+        let bytes = |blocks| u64::from(blocks).saturating_mul(unit);
+        Ok(Space { total: bytes(stat.blocks()), available: bytes(stat.blocks_available()) })
     }
 
     fn lock(&self, name: &str) -> io::Result<LockGuard> {
@@ -134,6 +137,8 @@ impl FileBackend for OsFile {
 
     fn sync_and_forget(&self) -> io::Result<()> {
         self.0.sync_all()?;
+        // Macs have no such advice.
+        #[cfg(not(target_os = "macos"))]
         nix::fcntl::posix_fadvise(&self.0, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         Ok(())
     }

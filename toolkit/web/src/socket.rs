@@ -23,6 +23,7 @@ use tokio::{
 };
 
 /// Connections the kernel may hold ready; it lowers this to its own limit.
+#[cfg(target_os = "linux")]
 const BACKLOG: i32 = 1024;
 
 /// How soon a silent peer is asked whether it lives, and how often again.
@@ -113,8 +114,8 @@ impl Bound {
                 path.map_or_else(|| "unix:@".to_owned(), |path| format!("unix:{}", path.display()))
             }
             Self::Vsock(socket) => {
-                let address = socket.local_addr().ok().and_then(|address| address.as_vsock_address());
-                address.map_or_else(|| "vsock://".to_owned(), |(_, port)| format!("vsock://:{port}"))
+                let port = socket.local_addr().ok().and_then(|address| vsock_port(&address));
+                port.map_or_else(|| "vsock://".to_owned(), |port| format!("vsock://:{port}"))
             }
         }
     }
@@ -146,7 +147,7 @@ fn take(given: &mut listenfd::ListenFd, index: usize) -> io::Result<Bound> {
     if let Ok(Some(listener)) = given.take_unix_listener(index) {
         return Ok(Bound::Unix(listener, None));
     }
-    let (family, stream) = (Domain::VSOCK.into(), Type::STREAM.into());
+    let (family, stream) = (VSOCK.into(), Type::STREAM.into());
     let socket = given.take_custom::<Socket>(index, family, stream, "listening tcp, unix or vsock stream socket")?;
     socket.map(Bound::Vsock).ok_or_else(|| io::Error::other("the descriptor was taken already"))
 }
@@ -182,13 +183,35 @@ fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     UnixListener::bind(path)
 }
 
+#[cfg(target_os = "linux")]
+const VSOCK: Domain = Domain::VSOCK;
+/// Nothing that systemd would pass elsewhere.
+#[cfg(not(target_os = "linux"))]
+const VSOCK: Domain = Domain::UNIX;
+
+#[cfg(target_os = "linux")]
+fn vsock_port(address: &SockAddr) -> Option<u32> {
+    address.as_vsock_address().map(|(_, port)| port)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn vsock_port(_: &SockAddr) -> Option<u32> {
+    None
+}
+
+#[cfg(target_os = "linux")]
 fn bind_vsock(port: u32) -> io::Result<Socket> {
     /// Any context identifier of this machine.
     const ANY: u32 = u32::MAX;
-    let socket = Socket::new(Domain::VSOCK, Type::STREAM, None)?;
+    let socket = Socket::new(VSOCK, Type::STREAM, None)?;
     socket.bind(&SockAddr::vsock(ANY, port))?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind_vsock(_: u32) -> io::Result<Socket> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A socket in an event loop.

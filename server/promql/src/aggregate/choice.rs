@@ -45,7 +45,7 @@ impl Run<'_> {
         if rows.iter().any(|row| row.histograms.is_some()) && param.iter().any(|k| *k >= 1.0) {
             self.notes.add(place, &Note::IgnoredHistogram(op.as_str()));
         }
-        Ok(ranked(op == Aggregator::Topk, rows, &groups, param))
+        ranked(op == Aggregator::Topk, rows, &groups, param, &|| self.alive())
     }
 
     /// Keeps an element when the hash of its labels falls into the asked share.
@@ -85,6 +85,7 @@ impl Run<'_> {
         for row in rows {
             self.alive()?;
             let group = grouping.labels(&row.labels);
+            let made = out.len();
             let mut last: Option<(u64, usize)> = None;
             for step in 0..steps {
                 let Some(cell) = row.get(step) else { continue };
@@ -107,6 +108,7 @@ impl Run<'_> {
                 let before = if counted.present[step] { counted.cells[step] } else { 0.0 };
                 counted.set(step, before + 1.0);
             }
+            self.claim(out[made..].iter().map(Row::bytes).sum())?;
         }
         Ok(out)
     }
@@ -144,14 +146,16 @@ fn limited(mut rows: Vec<Row>, groups: &Groups, param: &[f64]) -> Vec<Row> {
 /// The k best floats of each group. At a single step their order is part of the answer.
 ///
 /// Which of equal values stay, and in what order, follows from upstream's binary heap with the worst on top.
-fn ranked(top: bool, rows: Vec<Row>, groups: &Groups, param: &[f64]) -> Vec<Row> {
-    let mut kept: Vec<Row> = rows.iter().map(Row::like).collect();
+fn ranked(top: bool, rows: Vec<Row>, groups: &Groups, param: &[f64], alive: &dyn Fn() -> Done<()>) -> Done<Vec<Row>> {
+    // Most rows are never among the best: only those that are get cells.
+    let mut kept: Vec<Option<Row>> = vec![None; rows.len()];
     let mut heaps: Vec<Vec<(f64, usize)>> = vec![Vec::new(); groups.heads.len()];
     let single = param.len() == 1;
     let mut order = Vec::new();
     // A NaN is worse than anything, also than itself.
     let worse = |a: f64, b: f64| a.is_nan() || if top { a < b } else { a > b };
     for (step, k) in param.iter().enumerate() {
+        alive()?;
         heaps.iter_mut().for_each(Vec::clear);
         let keep = places(*k);
         for (place, group) in groups.of.iter().enumerate().filter(|(place, _)| keep > 0 && rows[*place].present[step]) {
@@ -169,14 +173,15 @@ fn ranked(top: bool, rows: Vec<Row>, groups: &Groups, param: &[f64]) -> Vec<Row>
                 insertion_sort(heap, |a, b| worse(b, a));
                 order.extend(heap.iter().map(|(_, place)| *place));
             }
-            heap.iter().for_each(|(value, place)| kept[*place].set(step, Value::Float(*value)));
+            for (value, place) in heap.iter() {
+                kept[*place].get_or_insert_with(|| rows[*place].like()).set(step, Value::Float(*value));
+            }
         }
     }
     if !single {
-        return kept;
+        return Ok(kept.into_iter().flatten().collect());
     }
-    let mut kept: Vec<Option<Row>> = kept.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|place| kept[place].take()).collect()
+    Ok(order.into_iter().filter_map(|place| kept[place].take()).collect())
 }
 
 /// Moves the last element up while it is worse than its parent.
@@ -248,7 +253,7 @@ mod tests {
         ] {
             let rows = rows(values);
             let groups = Groups::new(&rows, Subset { without: false, names: &names }, 0);
-            let got = ranked(top, rows, &groups, &[k]);
+            let got = ranked(top, rows, &groups, &[k], &|| Ok(())).expect("in time");
             let got: Vec<&str> = got.iter().map(|row| row.labels.get("a").unwrap_or_default()).collect();
             assert_eq!(got, want, "{values:?}");
         }

@@ -52,15 +52,17 @@ impl<'a> Fold<'a> {
         Self { op, steps, keys: Keys::new(grouping), groups: Vec::new(), ignored: false, name: None }
     }
 
-    /// O(steps).
-    pub(super) fn push(&mut self, row: &Row) {
+    /// Adds a row; how many bytes more are held now. O(steps).
+    pub(super) fn push(&mut self, row: &Row) -> usize {
         if self.name.is_none() {
             self.name = Some(row.labels.metric_name().to_owned());
         }
         let (groups, op, steps) = (&mut self.groups, self.op, self.steps);
         let (place, new) = self.keys.number(&row.labels);
+        let mut bytes = 0;
         if new {
             groups.push(Group::new(op, self.keys.heads()[place].clone(), steps));
+            bytes = groups[place].bytes();
         }
         let group = &mut groups[place];
         group.head.unnamed |= row.unnamed;
@@ -72,6 +74,7 @@ impl<'a> Fold<'a> {
                 }
             }
         }
+        bytes
     }
 
     /// The aggregated rows, in the order their groups were met.
@@ -97,6 +100,10 @@ impl Group {
         };
         let (n, rest) = (vec![0; steps], column(sums || deviates));
         Self { head: Row::empty(labels, steps), n, value, rest, means: BTreeMap::new(), totals: BTreeMap::new() }
+    }
+
+    fn bytes(&self) -> usize {
+        self.head.bytes() + self.n.len() * 4 + (self.value.len() + self.rest.len()) * 8
     }
 
     /// Adds the floats of a row.

@@ -7,6 +7,7 @@
 use crate::{
     select::{Series, Windows},
     table::{Grid, Row},
+    worker::Seen,
 };
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(crate) struct Layout {
     ends: Vec<i64>,
     range: i64,
     longest: usize,
+    /// Samples of all windows.
+    total: u64,
     reaches: Option<Vec<Reach>>,
     /// Memory that kernels keep between windows.
     pub(crate) scratch: Vec<f64>,
@@ -46,6 +49,7 @@ impl Layout {
             ends: Vec::with_capacity(grid.steps),
             range: windows.range,
             longest: 0,
+            total: 0,
             reaches: None,
             scratch: Vec::new(),
             places: Vec::new(),
@@ -64,6 +68,7 @@ impl Layout {
             layout.windows.push((from as u32, to as u32));
             layout.ends.push(end);
             layout.longest = layout.longest.max(to - from);
+            layout.total += (to - from) as u64;
         }
         layout
     }
@@ -76,6 +81,15 @@ impl Layout {
             *known = None;
         }
         known.get_or_insert_with(|| Self::new(Arc::clone(&series.times), windows, grid))
+    }
+
+    /// Counts the samples of all windows.
+    pub(crate) fn count(&self, seen: &mut Seen) {
+        if seen.steps.is_none() {
+            seen.total += self.total;
+            return;
+        }
+        self.windows.iter().enumerate().for_each(|(step, (from, to))| seen.at(step, (to - from) as usize));
     }
 
     /// Samples in the longest window.

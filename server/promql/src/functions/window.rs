@@ -78,6 +78,8 @@ pub(crate) struct Windowed {
     places: (usize, usize),
     /// Whether the name must look like a counter's.
     counter: bool,
+    /// Whether the samples of windows are counted.
+    counts: bool,
 }
 
 impl Run<'_> {
@@ -97,6 +99,7 @@ impl Run<'_> {
             scalars,
             places: (site.place(range), site.place(0)),
             counter: matches!(site.function.name, "rate" | "increase"),
+            counts: self.counts,
         };
         Ok((windowed, range))
     }
@@ -126,7 +129,13 @@ impl Windowed {
         let layout = Layout::of(&mut kept.layout, series, &self.windows, &self.grid);
         worker.window = worker.window.max(layout.longest());
         let mut row = Row { unnamed: series.unnamed, ..Row::empty(series.labels.clone(), self.grid.steps) };
-        shortcut(layout, &series.values, &self.scalars, &mut row).then_some(row)
+        if !shortcut(layout, &series.values, &self.scalars, &mut row) {
+            return None;
+        }
+        if self.counts {
+            layout.count(&mut worker.seen);
+        }
+        Some(row)
     }
 
     fn long(&self, worker: &mut Worker<'_>, series: &Series) -> Done<Row> {
@@ -145,6 +154,10 @@ impl Windowed {
                 continue;
             }
             worker.window = worker.window.max(floats.len() + histograms.len());
+            if self.counts {
+                let weight: usize = series.histograms[histograms.clone()].iter().map(|(_, one)| one.weight()).sum();
+                worker.seen.at(step, floats.len() + weight);
+            }
             args.iter_mut().zip(&self.scalars).for_each(|(arg, cells)| *arg = cells[step]);
             let known = |starts: &[i64]| use_starts && !starts.is_empty();
             let mut window = Window {

@@ -13,7 +13,7 @@ const PAGE: u32 = 1 << 11;
 /// No block.
 const NONE: u32 = u32::MAX;
 /// Blocks that may lie idle, as a fraction of all, before they are packed together.
-const IDLE_MAX: (u32, u32) = (1, 3);
+const IDLE_MAX: (u32, u32) = (1, 8);
 
 /// The bits of one chunk: where they begin and end, and how many there are.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +142,11 @@ impl Blocks {
             self.block(chain.last)[..NEXT].copy_from_slice(&block.to_le_bytes());
         }
         chain.last = block;
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pages.len() * PAGE as usize * BLOCK
     }
 
     /// A chunk out of a snapshot.

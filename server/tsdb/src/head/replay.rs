@@ -8,7 +8,7 @@ use model::{Exemplar, Labels, Metadata};
 /// A head that takes records, and the exemplars in them.
 pub(crate) struct Replay<'a> {
     pub(crate) head: &'a mut Head,
-    pub(crate) exemplars: &'a mut crate::exemplars::Ring,
+    pub(crate) exemplars: &'a mut storage::Exemplars,
 }
 
 impl Receiver for Replay<'_> {

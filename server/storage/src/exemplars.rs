@@ -2,9 +2,9 @@
 //!
 //! Source of the rules: `tsdb/exemplar.go` of upstream.
 
+use crate::{AppendError, SeriesExemplars};
 use model::{Exemplar, Labels, Matcher};
 use std::collections::{HashMap, VecDeque};
-use storage::{AppendError, SeriesExemplars};
 
 /// Characters that the labels of an exemplar may have, names and values together: OpenMetrics' limit.
 const LABEL_CHARS_MAX: usize = 128;
@@ -16,48 +16,54 @@ struct Known {
     newest: Exemplar,
 }
 
-/// Numbers for self-metrics.
+/// What was done since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) appended: u64,
-    pub(crate) out_of_order: u64,
+pub struct ExemplarCounts {
+    /// Exemplars taken.
+    pub appended: u64,
+    /// Exemplars refused because they came out of order.
+    pub out_of_order: u64,
 }
 
 /// All exemplars, oldest first.
 #[derive(Debug)]
-pub(crate) struct Ring {
+pub struct Exemplars {
     max: usize,
     entries: VecDeque<(Labels, Exemplar)>,
     series: HashMap<Labels, Known>,
-    pub(crate) counts: Counts,
+    /// What was done since the start.
+    pub counts: ExemplarCounts,
 }
 
-impl Ring {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { max, entries: VecDeque::new(), series: HashMap::new(), counts: Counts::default() }
+impl Exemplars {
+    /// An empty ring for so many; 0 keeps none.
+    pub fn new(max: usize) -> Self {
+        Self { max, entries: VecDeque::new(), series: HashMap::new(), counts: ExemplarCounts::default() }
     }
 
     /// Whether none are kept.
-    pub(crate) fn is_off(&self) -> bool {
+    pub fn is_off(&self) -> bool {
         self.max == 0
     }
 
-    pub(crate) fn max(&self) -> usize {
+    /// How many are kept.
+    pub fn max(&self) -> usize {
         self.max
     }
 
     /// Exemplars, and series that have some.
-    pub(crate) fn len(&self) -> (usize, usize) {
+    #[allow(clippy::len_without_is_empty, reason = "two numbers are no length")]
+    pub fn len(&self) -> (usize, usize) {
         (self.entries.len(), self.series.len())
     }
 
     /// Time of the oldest that is kept, in milliseconds.
-    pub(crate) fn oldest(&self) -> Option<i64> {
+    pub fn oldest(&self) -> Option<i64> {
         self.entries.front().and_then(|(_, exemplar)| exemplar.at).map(|at| at.0)
     }
 
     /// Changes how many are kept; the oldest go.
-    pub(crate) fn resize(&mut self, max: usize) {
+    pub fn resize(&mut self, max: usize) {
         self.max = max;
         while self.entries.len() > max {
             self.evict();
@@ -76,7 +82,10 @@ impl Ring {
     }
 
     /// Whether an exemplar may follow those of its series: `Ok(false)` for a harmless repetition.
-    pub(crate) fn admit(&mut self, labels: &Labels, exemplar: &Exemplar) -> Result<bool, AppendError> {
+    ///
+    /// # Errors
+    /// `OutOfBounds` without a time, `ExemplarLabels`, `OutOfOrderExemplar`.
+    pub fn admit(&mut self, labels: &Labels, exemplar: &Exemplar) -> Result<bool, AppendError> {
         let Some(at) = exemplar.at else { return Err(AppendError::OutOfBounds) };
         let chars = exemplar.labels.iter().map(|(name, value)| name.chars().count() + value.chars().count());
         if chars.sum::<usize>() > LABEL_CHARS_MAX {
@@ -101,7 +110,10 @@ impl Ring {
     }
 
     /// Adds an exemplar if it may follow; the oldest one makes room. O(1).
-    pub(crate) fn add(&mut self, labels: Labels, exemplar: Exemplar) -> Result<(), AppendError> {
+    ///
+    /// # Errors
+    /// As [`Exemplars::admit`].
+    pub fn add(&mut self, labels: Labels, exemplar: Exemplar) -> Result<(), AppendError> {
         if self.max == 0 || !self.admit(&labels, &exemplar)? {
             return Ok(());
         }
@@ -123,7 +135,7 @@ impl Ring {
     }
 
     /// Exemplars of a closed time range of the series that satisfy any of the selectors. O(exemplars).
-    pub(crate) fn select(&self, min: i64, max: i64, selectors: &[Vec<Matcher>]) -> Vec<SeriesExemplars> {
+    pub fn select(&self, min: i64, max: i64, selectors: &[Vec<Matcher>]) -> Vec<SeriesExemplars> {
         let mut found: HashMap<&Labels, Vec<Exemplar>> = HashMap::new();
         let wanted: Vec<&Labels> = self
             .series
@@ -148,7 +160,7 @@ impl Ring {
     }
 
     /// All of them, oldest first.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &(Labels, Exemplar)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(Labels, Exemplar)> {
         self.entries.iter()
     }
 }
@@ -168,7 +180,7 @@ mod tests {
 
     #[test]
     fn order_and_repetition_are_upstreams() {
-        let mut ring = Ring::new(10);
+        let mut ring = Exemplars::new(10);
         for (exemplar, want) in [
             (one(10, 1.0, "a"), Ok(())),
             (one(10, 1.0, "a"), Ok(())),
@@ -182,16 +194,16 @@ mod tests {
         ] {
             assert_eq!(ring.add(series("m"), exemplar.clone()), want, "{exemplar:?}");
         }
-        assert_eq!((ring.len(), ring.counts), ((4, 1), Counts { appended: 4, out_of_order: 2 }));
+        assert_eq!((ring.len(), ring.counts), ((4, 1), ExemplarCounts { appended: 4, out_of_order: 2 }));
     }
 
     #[test]
     fn the_ring_keeps_the_newest_and_finds_them_by_series_and_time() {
-        let mut ring = Ring::new(3);
+        let mut ring = Exemplars::new(3);
         for at in 0..5 {
             ring.add(series(if at % 2 == 0 { "even" } else { "odd" }), one(at, at as f64, "t")).expect("in order");
         }
-        let ask = |ring: &Ring, min, max, name: &str| {
+        let ask = |ring: &Exemplars, min, max, name: &str| {
             let matcher = Matcher::new(model::MatchOp::Regex, "__name__", name).expect("valid");
             let found = ring.select(min, max, &[vec![matcher]]);
             let times = |one: &SeriesExemplars| one.exemplars.iter().filter_map(|e| e.at).map(|at| at.0).collect();
