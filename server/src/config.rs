@@ -298,7 +298,13 @@ fn expanded(text: &str, variable: &dyn Fn(&str) -> String) -> String {
             rest = after;
         } else {
             let end = after.find(|c| !word(c)).unwrap_or(after.len());
-            out.push_str(&variable(&after[..end]));
+            match end {
+                // As Go: no name leaves the dollar as it is, and a brace that is not closed is eaten with it.
+                0 if after.starts_with('{') => {}
+                0 => out.push('$'),
+                _ => out.push_str(&variable(&after[..end])),
+            }
+            let end = if after.starts_with('{') { 1 } else { end };
             rest = &after[end..];
         }
     }
@@ -306,5 +312,7 @@ fn expanded(text: &str, variable: &dyn Fn(&str) -> String) -> String {
     out
 }
 
+#[cfg(test)]
+mod reference_tests;
 #[cfg(test)]
 mod tests;

@@ -85,6 +85,8 @@ struct Job {
     /// Since when it has not been told the latest.
     due_since: Option<Monotonic>,
     told: Option<Monotonic>,
+    /// Whether the latest had to wait.
+    delayed: bool,
 }
 
 impl Manager {
@@ -250,12 +252,12 @@ impl Inner {
                 if next.is_none_or(|next| at < next) {
                     next = Some(at);
                 }
+                if !std::mem::replace(&mut job.delayed, true) {
+                    self.counters.delayed.inc();
+                }
                 continue;
             }
-            if now > since {
-                self.counters.delayed.inc();
-            }
-            (job.due_since, job.told) = (None, Some(now));
+            (job.due_since, job.told, job.delayed) = (None, Some(now), false);
             let groups: Vec<Arc<Group>> = job
                 .providers
                 .iter()

@@ -62,6 +62,8 @@ async fn updates_of_a_job_are_five_seconds_apart() {
         targets: vec![model::Labels::from_pairs([("__address__", address)])],
         ..Group::default()
     };
+    let delayed = || bench.metric("prometheus_sd_updates_delayed_total", "{name=\"scrape\"}");
+    let delayed_before = delayed();
     for i in 0..20 {
         bench.pass(1).await;
         let groups = vec![group(&i.to_string())];
@@ -73,6 +75,7 @@ async fn updates_of_a_job_are_five_seconds_apart() {
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 5), "{times:?}");
     assert!((4..=6).contains(&times.len()), "{times:?}");
     assert_eq!(told.last().map(|(_, _, targets)| targets.clone()), Some(vec!["{__address__=\"19\"}".to_owned()]));
+    assert_eq!(delayed() - delayed_before, told.len() as f64, "every one had to wait");
     let before = bench.metric("prometheus_sd_received_updates_total", "{name=\"scrape\"}");
     bench.manager.0.take(provider, |table| table.merge(vec![group("19")]));
     bench.pass(10).await;

@@ -64,3 +64,64 @@ fn the_store_takes_its_settings_from_the_file() {
     assert_eq!(parse("storage: {exemplars: {max_exemplars: -1}}").expect("none").exemplars_max, 0);
     assert!(parse("storage: {tsdb: {window: 1m}}").expect_err("no such key").contains("window"));
 }
+
+#[test]
+fn mistakes_of_meaning_name_the_line_of_the_item() {
+    for (text, want) in [
+        ("scrape_configs:\n- job_name: k\n- job_name: j\n  scheme: x\n", "p.yml:3:3: scrape config \"j\": scheme"),
+        (
+            "scrape_configs:\n- job_name: k\n  relabel_configs:\n  - action: keep\n  - action: bad\n",
+            "p.yml:5:5: scrape config \"k\": unknown relabel action \"bad\"",
+        ),
+        (
+            "scrape_configs:\n- job_name: k\n  http_sd_configs:\n  - url: ftp://x\n",
+            "p.yml:4:5: scrape config \"k\": http_sd_configs: URL scheme",
+        ),
+        ("scrape_config_files: [a/*/b.yml]\n", "p.yml:1:23: invalid scrape config file path"),
+        ("scrape_configs:\n- job_name: k\n-\n", "empty or null scrape config section"),
+    ] {
+        let error = parse(text).expect_err(text);
+        assert!(error.starts_with(want) || error.ends_with(want), "{text}: {error}");
+    }
+}
+
+#[test]
+fn jobs_of_other_files_inherit_and_must_not_repeat_a_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("p.yml");
+    let write = |name: &str, text: &str| {
+        let mut file = std::fs::File::create(folder.path().join(name)).expect("made");
+        std::io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+    };
+    write("a.yml", "scrape_configs: [{job_name: a, file_sd_configs: [{files: [x.json]}]}]");
+    write("b.yml", "scrape_configs: [{job_name: b, sample_limit: 9, metric_name_escaping_scheme: dots}]");
+    let text = "global: {sample_limit: 7, scrape_interval: 5s, scrape_failure_log_file: f.log}\nscrape_config_files: \
+                ['*.yml']\n";
+    let config = Config::parse(text, &path).expect("valid");
+    let jobs: Vec<_> = config.scrape.iter().map(|job| (job.job_name.as_str(), job.sample_limit)).collect();
+    assert_eq!(jobs, [("a", 7), ("b", 9)]);
+    assert_eq!(config.scrape[0].failure_log, Some(folder.path().join("f.log")));
+    assert_eq!(config.scrape[0].timeout.as_millis(), 5_000);
+    assert_eq!(config.scrape[1].escaping, exposition::Escaping::Dots);
+    write("c.yml", "scrape_configs: [{job_name: a}]");
+    let error = Config::parse(text, &path).expect_err("twice").to_string();
+    assert!(error.contains("c.yml:1:") && error.contains("multiple scrape configs with job name \"a\""), "{error}");
+    write("c.yml", "global: {}");
+    assert!(Config::parse(text, &path).expect_err("jobs only").to_string().contains("unknown field `global`"));
+}
+
+#[test]
+fn external_labels_take_variables_of_the_environment() {
+    let variable = |name: &str| if name == "TEST" { "t".to_owned() } else { String::new() };
+    for (written, want) in [
+        ("${TEST}", "t"),
+        ("a$TEST.b", "at.b"),
+        ("$${TEST}", "${TEST}"),
+        ("$NONE|", "|"),
+        ("$", "$"),
+        ("a$.b", "a$.b"),
+        ("${x", "x"),
+    ] {
+        assert_eq!(super::expanded(written, &variable), want, "{written}");
+    }
+}
