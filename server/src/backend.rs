@@ -42,11 +42,13 @@ pub(crate) fn backend(
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
     let (damaged, progress) = (store.clone(), store.clone());
     let [targets, families, labels, last, whole, pools] = std::array::from_fn(|_| running.clone());
+    let queries = running.clone();
     Ok(Backend {
         engine: Engine::new(options, env.clock.clone()),
         targets: Box::new(move || shown_targets(targets.scraper.targets())),
         families: Box::new(move || families.scraper.families().into_iter().map(shown_families).collect()),
         corruptions: Box::new(move || damaged.get().map_or(0, |store| store.damaged())),
+        query_log: Box::new(move |line| queries.query_log.write(line)),
         external_labels: Box::new(move || labels.external_labels.lock().clone()),
         reloaded: Box::new(move || *last.last.lock()),
         started_ms: env.clock.unix_ms(),

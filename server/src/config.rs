@@ -57,6 +57,8 @@ pub struct Config {
     pub text: String,
     /// Labels added to what leaves this server.
     pub external_labels: Labels,
+    /// Where queries are logged, if anywhere.
+    pub query_log: Option<PathBuf>,
     /// Default step of subqueries, and the interval of rule groups.
     pub evaluation_interval: Duration,
     /// What to scrape.
@@ -123,7 +125,9 @@ impl Config {
         let storage = file.storage.unwrap_or_default();
         let window = storage.tsdb.unwrap_or_default().out_of_order_time_window;
         let exemplars = storage.exemplars.unwrap_or_default().max_exemplars.unwrap_or(EXEMPLARS_MAX);
+        let query_log = global.query_log_file.filter(|name| !name.is_empty()).map(|name| folder.join(name));
         Ok(Self {
+            query_log,
             text: text.to_owned(),
             external_labels,
             evaluation_interval: global.evaluation_interval.map_or(minute, |span| span.0),

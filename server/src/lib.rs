@@ -9,6 +9,7 @@ mod exchange;
 mod flags;
 mod late;
 mod numbers;
+mod query_log;
 mod reload;
 mod shown;
 mod store;
@@ -20,6 +21,7 @@ use anyhow::Context;
 use cli::Parsed;
 use flags::count;
 use parking_lot::Mutex;
+use query_log::QueryLog;
 use reload::{Reload, ReloadGauges, Running};
 use runtime::{Clock, Disk, Shutdown, Tasks};
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
@@ -105,6 +107,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         discovery,
         text: Mutex::new(config.text),
         external_labels: Mutex::new(config.external_labels),
+        query_log: QueryLog::new(config.query_log),
         last: Mutex::new(api::Reloaded { worked: true, tried_ms: env.clock.unix_ms(), at_ms: env.clock.unix_ms() }),
     });
     reload::register(&registry, &running);

@@ -1,6 +1,6 @@
 //! What a reload changes, how it is asked for, and how it went.
 
-use crate::{Config, ConfigError, Environment};
+use crate::{Config, ConfigError, Environment, query_log::QueryLog};
 use anyhow::Context;
 use model::Labels;
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ pub(crate) struct Running {
     pub(crate) discovery: discovery::Manager,
     pub(crate) text: Mutex<String>,
     pub(crate) external_labels: Mutex<Labels>,
+    pub(crate) query_log: QueryLog,
     pub(crate) last: Mutex<api::Reloaded>,
 }
 
@@ -104,6 +105,7 @@ pub(crate) fn reload(
     running.discovery.apply(&config.discovery);
     *running.text.lock() = config.text;
     *running.external_labels.lock() = config.external_labels;
+    running.query_log.set(config.query_log);
     running.last.lock().at_ms = gauges.clock.unix_ms();
     tracing::info!("Completed loading of configuration file");
     Ok(())

@@ -72,6 +72,8 @@ pub struct Backend {
     pub ready: Readiness,
     /// Queries that may run at once.
     pub queries: Arc<tokio::sync::Semaphore>,
+    /// Appends a line to the log of queries, if there is one.
+    pub query_log: Box<dyn Fn(&dyn Fn() -> String) + Send + Sync>,
     /// The queries that run now and the slowest that have.
     pub running: Running,
     /// Whether an operator may delete, snapshot and cancel.

@@ -94,11 +94,47 @@ fn answered(mut report: Report, params: &Params, limit: usize, queued: Duration)
     done
 }
 
-/// Asks the engine what a ticket wants.
-fn ask(backend: &Backend, params: &Params, ticket: &Ticket, request: Request<'_>) -> Result<Report, Failure> {
+/// Asks the engine what a ticket wants, and logs that.
+fn ask(
+    backend: &Backend,
+    params: &Params,
+    (ticket, queued): (&Ticket, Duration),
+    request: Request<'_>,
+) -> Result<Report, Failure> {
     let per_step = params.get("stats") == Some("all");
     let request = Request { cancel: Some(ticket.cancel()), per_step, ..request };
-    engine(backend, params)?.ask(&*backend.storage, &request).map_err(failure)
+    let result = engine(backend, params)?.ask(&*backend.storage, &request);
+    // As upstream: what is no query is not logged.
+    if !matches!(result, Err(promql::QueryError::Parse(_))) {
+        (backend.query_log)(&|| logged(backend, ticket, &request, result.as_ref().map(|report| &report.stats), queued));
+    }
+    result.map_err(failure)
+}
+
+/// A line of the query log: upstream's members, without the source of the line and the client's address.
+fn logged(
+    backend: &Backend,
+    ticket: &Ticket,
+    request: &Request<'_>,
+    result: Result<&promql::Stats, &promql::QueryError>,
+    queued: Duration,
+) -> String {
+    let moment = |at: Timestamp| {
+        let text = at.to_rfc3339();
+        let (whole, fraction) = text.trim_end_matches('Z').split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
+        json::quoted(&format!("{whole}.{fraction:0<3}Z"))
+    };
+    let [now, start, end] = [backend.now(), request.start, request.end].map(moment);
+    let step = request.step.map_or(0.0, |step| step as f64 / 1000.0);
+    let (query, path) = (json::quoted(request.text), ticket.path());
+    let outcome = match result {
+        Ok(stats) => format!("\"stats\":{}", json::stats(stats, queued)),
+        Err(error) => format!("\"error\":{}", json::quoted(&error.to_string())),
+    };
+    format!(
+        "{{\"time\":{now},\"level\":\"INFO\",\"msg\":\"promql query logged\",\"params\":{{\"end\":{end},\"query\":{query},\
+         \"start\":{start},\"step\":{step}}},{outcome},\"spanID\":\"0000000000000000\",\"httpRequest\":{{\"path\":\"{path}\"}}}}"
+    )
 }
 
 /// `/query`.
@@ -114,7 +150,7 @@ pub(crate) async fn instant(
         let limit = params.limit()?;
         let at = params.time("time", backend.now())?;
         let text = params.get("query").unwrap_or_default();
-        let report = ask(backend, &params, ticket, Request::instant(text, at))?;
+        let report = ask(backend, &params, (ticket, queued), Request::instant(text, at))?;
         Ok(answered(report, &params, limit, queued))
     })
     .await
@@ -133,7 +169,7 @@ pub(crate) async fn range(
         let limit = params.limit()?;
         let (start, end, step) = steps(&params)?;
         let text = params.get("query").unwrap_or_default();
-        let report = ask(backend, &params, ticket, Request::range(text, start, end, step))?;
+        let report = ask(backend, &params, (ticket, queued), Request::range(text, start, end, step))?;
         Ok(answered(report, &params, limit, queued))
     })
     .await
@@ -156,7 +192,7 @@ pub(crate) async fn explain(
         } else {
             Request::instant(text, params.time("time", backend.now())?)
         };
-        let report = ask(backend, &params, ticket, Request { explain: true, ..request })?;
+        let report = ask(backend, &params, (ticket, queued), Request { explain: true, ..request })?;
         let mut data = String::from("{\"plan\":");
         match &report.plan {
             Some(plan) => json::plan(plan, &mut data),

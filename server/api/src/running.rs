@@ -44,6 +44,11 @@ impl Ticket {
         self.cancel.clone()
     }
 
+    /// The endpoint that was asked.
+    pub(crate) fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// Ends the query once the value is dropped; one that is done does not mind.
     pub(crate) fn cancelled_on_drop(&self) -> impl Drop + use<> {
         struct Leaving(Arc<AtomicBool>);

@@ -39,6 +39,7 @@ fn backend() -> Arc<Backend> {
         clock,
         ready,
         queries: Arc::new(tokio::sync::Semaphore::new(1)),
+        query_log: Box::new(|_| ()),
         running: Running::default(),
         admin: false,
         replay: Box::new(|| (0, 0, 0)),
@@ -349,4 +350,28 @@ async fn queries_tell_what_they_took() {
     let want = "{\"status\":\"success\",\"data\":{\"plan\":{\"text\":\"sum(m)\",\"kind\":\"aggregation\",";
     assert!(body.starts_with(want) && body.contains("\"operands\":[{\"text\":\"m\",\"kind\":\"selector\","), "{body}");
     assert!(ask("GET", "/api/v1/explain?query=m&start=1").await.1.contains("invalid parameter \\\"end\\\""));
+}
+
+#[tokio::test]
+async fn queries_are_logged_but_for_what_is_none() {
+    let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut backend = Arc::into_inner(backend()).expect("the only one");
+    let log = lines.clone();
+    backend.query_log = Box::new(move |line| log.lock().expect("no panic").push(line()));
+    let mut router = router(Arc::new(backend));
+    for query in [
+        "query?query=m&time=5",
+        "query_range?query=m&start=0&end=1.5&step=0.5",
+        "query?query=x(",
+        "query?query=m%2Bon()m&time=5",
+    ] {
+        let request = web::http::Request::get(format!("/api/v1/{query}")).body(Body::empty()).expect("a request");
+        router.call(request).await.expect("an answer");
+    }
+    let lines = lines.lock().expect("no panic");
+    assert_eq!(lines.len(), 3);
+    let params = "\"params\":{\"end\":\"1970-01-01T00:00:01.500Z\",\"query\":\"m\",\"start\":\"1970-01-01T00:00:00.000Z\",\"step\":0.5}";
+    assert!(lines[1].contains(params) && lines[1].contains("\"stats\":{\"timings\":{"), "{}", lines[1]);
+    assert!(lines[2].contains("\"error\":\"found duplicate series"), "{}", lines[2]);
+    assert!(lines[0].ends_with("\"httpRequest\":{\"path\":\"/api/v1/query\"}}"), "{}", lines[0]);
 }

@@ -144,7 +144,7 @@ pub(crate) struct Global {
     pub(crate) keep_dropped_targets: Option<u64>,
     pub(crate) scrape_protocols: Option<Vec<String>>,
     pub(crate) rule_query_offset: Unbuilt,
-    pub(crate) query_log_file: Unbuilt,
+    pub(crate) query_log_file: Option<String>,
     pub(crate) scrape_failure_log_file: Option<String>,
     pub(crate) metric_name_validation_scheme: Option<String>,
     pub(crate) metric_name_escaping_scheme: Option<String>,

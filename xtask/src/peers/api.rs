@@ -105,7 +105,7 @@ pub(super) fn run(bin: &Path) -> Result<()> {
     let data = ["ours", "theirs"].map(|name| format!("--storage.tsdb.path={}", work.join(name).display()));
     let receive = "--web.enable-remote-write-receiver";
     let features = "--enable-feature=native-histograms,exemplar-storage";
-    let _ours = start(&ours, &["server", &config, &listen[0], &data[0], receive])?;
+    let _ours = start(&ours, &["server", &config, &listen[0], &data[0], receive, features])?;
     let _theirs = start(&bin.join("prometheus"), &[&config, &listen[1], &data[1], receive, features])?;
     for port in ports {
         wait(|| http(port, "GET", "/-/ready", "").is_ok())?;
