@@ -6,6 +6,7 @@
 mod aggregate;
 mod answer;
 mod binary;
+mod completion;
 mod engine;
 mod eval;
 pub mod expr;
@@ -25,6 +26,7 @@ mod token;
 mod worker;
 
 pub use answer::{Answer, MatrixRow, ParseError, QueryError, QueryValue, VectorRow};
+pub use completion::{Completion, completions};
 pub use engine::{Engine, EngineOptions, Features};
 pub use parser::{parse, parse_selector, parse_with};
 pub use print::pretty;

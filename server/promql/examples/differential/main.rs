@@ -125,12 +125,25 @@ fn explained(query: &str, step: i64, difference: &anyhow::Error) -> Option<&'sta
         () if many && (has("stddev ") || has("stdvar ")) && text.contains(" there, ") => {
             "deviations are accumulated in the order of a hash map there"
         }
+        () if has("count_values") && (has("topk") || has("bottomk")) => {
+            "the order in which values are counted, and so which of equals is kept, follows a hash map there"
+        }
+        () if periodic(query) && text.contains(" there, ") => {
+            "a periodic function of a number whose last digits are a library function's"
+        }
         () if has("count_values") && queries::TRANSCENDENTAL.iter().any(|name| has(name)) => {
             "labels made of last digits of a library function"
         }
         () if ours_refuses && compares => "since 3.14 ambiguous matches fail before a comparison filters them",
         () => return None,
     })
+}
+
+/// Whether a query applies a periodic function to what a library function gave: a last digit of a large number is a whole
+/// turn.
+fn periodic(query: &str) -> bool {
+    let library = queries::TRANSCENDENTAL.iter().map(|name| query.matches(name).count()).sum::<usize>();
+    library > 1 && ["sin(", "cos(", "tan("].iter().any(|name| query.contains(name))
 }
 
 /// The relative difference that values may have.
