@@ -2,7 +2,6 @@
 
 mod bad_input;
 mod packaging;
-mod page;
 mod sandbox;
 mod seed;
 mod stack;

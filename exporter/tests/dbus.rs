@@ -1,7 +1,7 @@
 //! The systemd and logind collectors on a real message bus, with a service behind it that answers as both.
 //!
-//! The bus is `dbus-daemon`, which not every machine has, so that `cargo test` leaves this out; `.ci/run` installs it and
-//! runs it with `--ignored`.
+//! A program of its own that `cargo test` does not run, because not every machine has the bus, `dbus-daemon`; `.ci/run`
+//! installs it and names the program: `cargo test -p exporter --test dbus`.
 
 use futures_util::StreamExt;
 use std::{
@@ -137,7 +137,6 @@ fn scrape(address: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs dbus-daemon; .ci/run has it"]
 fn collectors_ask_over_a_bus_and_find_it_again_when_it_was_gone() {
     let folder = tempfile::tempdir().expect("a folder");
     let daemon = bus(folder.path());
