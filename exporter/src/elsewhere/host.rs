@@ -48,6 +48,11 @@ impl Host {
     /// A pass begins; nothing is kept between passes here.
     pub(crate) fn begin_round(&self) {}
 
+    /// Octets of the network are not met in passing here.
+    pub(crate) fn octets(&self) -> Option<[f64; 2]> {
+        None
+    }
+
     /// The clock.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
