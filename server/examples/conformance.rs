@@ -1,7 +1,8 @@
 //! Judges the configuration reader by upstream's samples: `conformance FOLDER`.
 //!
 //! A sample that must load passes when it loads, one that must be refused when it is refused. What is refused because a
-//! section is not built yet is counted apart, whichever of both it should be: such a sample judges nothing.
+//! section is not built yet is counted apart, whichever of both it should be: such a sample judges nothing. Samples of
+//! target groups (`sd/`) go through the mechanism of files.
 
 use server::{Config, ConfigError};
 use std::{
@@ -78,6 +79,49 @@ fn samples(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Targets that a file of groups gives through the running mechanism of files; none when it is refused.
+async fn targets(path: &Path) -> Result<usize, String> {
+    let yaml = format!("scrape_configs: [{{job_name: j, file_sd_configs: [{{files: ['{}']}}]}}]", path.display());
+    let config = Config::parse(&yaml, Path::new("sample.yml")).map_err(|error| error.to_string())?;
+    let clock = runtime::Clock::system();
+    let environment = discovery::Environment {
+        tasks: runtime::Tasks::new(clock.clone()),
+        shutdown: runtime::Shutdown::new(),
+        proxies: client::ProxyEnvironment::default(),
+        clock: clock.clone(),
+    };
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let deliver = move |_: &str, groups: Vec<std::sync::Arc<discovery::Group>>| {
+        let _ = tell.send(groups.iter().map(|group| group.targets.len()).sum::<usize>());
+    };
+    let manager = discovery::Manager::new("scrape", environment, &metrics::Registry::new(), Box::new(deliver));
+    manager.apply(&config.discovery);
+    let first = clock.timeout(std::time::Duration::from_secs(60), told.recv()).await;
+    first.ok().flatten().ok_or_else(|| "the mechanism never answered".into())
+}
+
+/// Judges the samples of target groups: those called valid or good give targets, the others are refused.
+fn judge_groups(folder: &Path, count: &mut Count) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            count.failed += 1;
+            return println!("sd: FAILED: {error}");
+        }
+    };
+    for path in samples(&folder.join("sd/file")).into_iter().chain(samples(&folder.join("sd/http"))) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let good = name.starts_with("valid") || name.contains(".good.");
+        match runtime.block_on(targets(&path)) {
+            Ok(found) if (found > 0) == good => count.passed += 1,
+            other => {
+                count.failed += 1;
+                println!("sd/{name}: FAILED: {other:?}");
+            }
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
         eprintln!("usage: conformance FOLDER");
@@ -95,6 +139,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    judge_groups(&folder, &mut count);
     println!("config: {} passed, {} failed, {} not built", count.passed, count.failed, count.unbuilt);
     if count.failed > 0 || count.passed == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

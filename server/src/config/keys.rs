@@ -64,6 +64,7 @@ pub(crate) struct StoreKeys {
     pub(crate) out_of_order_time_window: Option<Span>,
     pub(crate) retention: Unbuilt,
     pub(crate) stale_series_compaction_threshold: Unbuilt,
+    pub(crate) chunk_encoding: Unbuilt,
 }
 
 /// Of exemplars.
