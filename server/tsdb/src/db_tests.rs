@@ -594,7 +594,10 @@ fn a_damaged_log_costs_what_builds_on_it_and_never_a_wrong_value() {
             let found = content(&store, i64::MIN, i64::MAX);
             includes(&oracle, &found, &format!("{segment} byte {at}"));
             let left: usize = found.values().map(Vec::len).sum();
-            assert!(left < whole && left * segments.len() > whole * (segments.len() - 2), "{segment}: {left} of {whole}");
+            assert!(
+                left < whole && left * segments.len() > whole * (segments.len() - 2),
+                "{segment}: {left} of {whole}"
+            );
         }
     }
 }
