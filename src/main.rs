@@ -15,8 +15,8 @@ fn main() -> ExitCode {
     match called.as_deref() {
         Some("node_exporter" | "narthex-exporter") => return service("exporter", args),
         Some("pushgateway" | "narthex-pushgateway") => return service("pushgateway", args),
-        Some("promtool") => return tools::promtool(args),
         Some("prometheus" | "narthex-server") => return service("server", args),
+        Some("promtool") => return tools::main(args),
         _ => {}
     }
     match args.first().map(String::as_str) {
@@ -24,12 +24,13 @@ fn main() -> ExitCode {
             let name = name.to_owned();
             service(&name, args.split_off(1))
         }
-        Some("tsdb") => tools::main(args.split_off(1)),
         Some("push") => pushgateway::push::main(args.split_off(1)),
+        Some(word) if tools::knows(word) => tools::main(args),
         Some("up") => stack::main(args.split_off(1)),
         Some(word) if !word.starts_with('-') && !word.starts_with('@') => {
             eprintln!(
-                "narthex: error: unknown command {word:?}; there are exporter, pushgateway, push, server, tsdb and up"
+                "narthex: error: unknown command {word:?}; there are exporter, pushgateway, push, server, up, and \
+                 promtool's check, promql, query and tsdb"
             );
             ExitCode::from(1)
         }

@@ -121,6 +121,14 @@ pub(crate) struct Host {
     round: Arc<AtomicU64>,
     links: Arc<Links>,
     octets: Arc<Mutex<(u64, [f64; 2])>>,
+    stat: Arc<Mutex<Shared>>,
+}
+
+/// A text that several collectors look at, and the pass it was read for.
+#[derive(Debug, Default)]
+struct Shared {
+    round: Option<u64>,
+    text: Arc<String>,
 }
 
 fn is_kernel_at(path: &Path) -> bool {
@@ -146,6 +154,7 @@ impl Host {
             round: Arc::default(),
             links: Arc::default(),
             octets: Arc::default(),
+            stat: Arc::default(),
         }
     }
 
@@ -250,6 +259,26 @@ impl Host {
                 .map_err(failure)?;
         }
         Ok(Text::new(bytes, &self.pool))
+    }
+
+    /// The file `stat`, read once a pass.
+    pub(crate) fn read_stat(&self) -> Result<Arc<String>, Failure> {
+        let mut shared = self.stat.lock().unwrap_or_else(PoisonError::into_inner);
+        let round = self.round();
+        if shared.round != Some(round) {
+            shared.round = None;
+            let text = self.read_proc("stat")?;
+            match Arc::get_mut(&mut shared.text) {
+                Some(kept) => {
+                    kept.clear();
+                    kept.push_str(&text);
+                }
+                // A collector that is late may still look at the last one.
+                None => shared.text = Arc::new((*text).to_owned()),
+            }
+            shared.round = Some(round);
+        }
+        Ok(shared.text.clone())
     }
 
     /// The number a small file of procfs holds.

@@ -64,10 +64,17 @@ struct Entry {
     ends_below: usize,
 }
 
+/// A folder, and when it was last found under its name.
+#[derive(Debug)]
+struct Listing {
+    dir: Dir,
+    found: Monotonic,
+}
+
 #[derive(Debug, Default)]
 struct State {
     files: HashMap<String, Entry>,
-    listings: HashMap<String, Arc<Mutex<Dir>>>,
+    listings: HashMap<String, Arc<Mutex<Listing>>>,
     /// Inode of each folder that was checked.
     folders: HashMap<String, u64>,
     /// Since when a path is known to be missing.
@@ -155,10 +162,15 @@ impl Kept {
     pub(crate) fn list(&self, key: &str, path: &Path) -> io::Result<Vec<String>> {
         let open = self.state().listings.get(key).cloned();
         if let Some(dir) = open {
-            let mut dir = dir.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = names(&mut dir)?;
+            let mut listing = dir.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = names(&mut listing.dir)?;
             // An empty answer may also mean that the folder is gone and another one has its name.
-            if !found.is_empty() || same(&dir, path) {
+            let now = self.clock.now();
+            if !found.is_empty() || now - listing.found < ABSENT {
+                return Ok(found);
+            }
+            if same(&listing.dir, path) {
+                listing.found = now;
                 return Ok(found);
             }
             self.state().listings.remove(key);
@@ -168,7 +180,8 @@ impl Kept {
         if kernel(&dir) {
             let mut state = self.state();
             if state.has_room(self.max, self.clock.now()) {
-                state.listings.insert(key.to_owned(), Arc::new(Mutex::new(dir)));
+                let listing = Listing { dir, found: self.clock.now() };
+                state.listings.insert(key.to_owned(), Arc::new(Mutex::new(listing)));
             }
         }
         Ok(found)

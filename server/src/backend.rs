@@ -4,7 +4,9 @@ use crate::{
     Environment,
     exchange::Exchange,
     flags::count,
+    late::Late,
     reload::{Reload, Running},
+    shown,
 };
 use anyhow::Context;
 use api::{Backend, Lifecycle, Readiness};
@@ -12,7 +14,6 @@ use cli::Parsed;
 use model::Timestamp;
 use promql::{Engine, EngineOptions, Features};
 use std::sync::Arc;
-use tsdb::Tsdb;
 
 /// Clients that may listen to notifications at once.
 const LISTENERS: usize = 16;
@@ -23,7 +24,7 @@ pub(crate) fn backend(
     features: Features,
     env: &Environment,
     registry: &metrics::Registry,
-    store: Arc<Tsdb>,
+    store: Arc<Late>,
     running: Arc<Running>,
     reload: Reload,
 ) -> anyhow::Result<Backend> {
@@ -39,17 +40,19 @@ pub(crate) fn backend(
     let lifecycle = parsed
         .bool("web.enable-lifecycle")
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
-    let [targets, families, labels, last, shown] = std::array::from_fn(|_| running.clone());
+    let (damaged, progress) = (store.clone(), store.clone());
+    let [targets, families, labels, last, whole, pools] = std::array::from_fn(|_| running.clone());
     Ok(Backend {
         engine: Engine::new(options, env.clock.clone()),
         targets: Box::new(move || shown_targets(targets.scraper.targets())),
         families: Box::new(move || families.scraper.families().into_iter().map(shown_families).collect()),
-        corruptions: store.damaged(),
+        corruptions: Box::new(move || damaged.get().map_or(0, |store| store.damaged())),
         external_labels: Box::new(move || labels.external_labels.lock().clone()),
         reloaded: Box::new(move || *last.last.lock()),
         started_ms: env.clock.unix_ms(),
         retention: retention(parsed),
-        config: Box::new(move || shown.text.lock().clone()),
+        config: Box::new(move || shown::all(&whole.text.lock())),
+        pool_config: Box::new(move |name| shown::pool(&pools.text.lock(), name)),
         flags: parsed.all().map(|(name, value)| (name.to_owned(), value)).collect(),
         registry: registry.clone(),
         clock: env.clock.clone(),
@@ -58,7 +61,10 @@ pub(crate) fn backend(
         running: api::Running::default(),
         admin: parsed.bool("web.enable-admin-api"),
         // The log is read before anything is served, and in one piece.
-        replay: Box::new(|| (0, 0, 0)),
+        replay: Box::new(move || {
+            let (first, current, last) = progress.progress.get();
+            (first, last, current)
+        }),
         listeners: Arc::new(tokio::sync::Semaphore::new(LISTENERS)),
         remote: Arc::new(Exchange::new(registry)),
         receives: parsed.bool("web.enable-remote-write-receiver"),

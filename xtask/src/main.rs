@@ -24,7 +24,7 @@ usage: cargo xtask TASK
   tidy                             the import table, file and lint rules
   conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D
   peers [PART] [--bin DIR]         scrape upstream's programs and ours crosswise and compare; or compare one part with
-                                   upstream's: exporter, promql, push
+                                   upstream's: clients (of the gateway), exporter, promql, push, remote
   bench [NAME…] [--bin DIR]        time ours against upstream's in the same run; there are disk, exporter, push
   page [--browser PROGRAM]         use the gateway's page in Chromium with 10,000 groups
   faults push                      kill the gateway 200 times under parallel pushes and look for what it acknowledged

@@ -12,7 +12,8 @@ use std::{collections::BTreeSet, io::Write, path::Path};
 type Part = fn(&Path) -> Result<()>;
 
 /// Parts that are compared here.
-const OWN: &[(&str, Part)] = &[("api", api::run), ("clients", clients::run), ("remote", remote::run)];
+const OWN: &[(&str, Part)] =
+    &[("api", api::run), ("clients", clients::run), ("compliance", compliance), ("remote", remote::run)];
 
 /// Comparisons of one part: its name, its crate, the example that compares, and the program that it is given; none is
 /// the folder of all programs.
@@ -22,6 +23,9 @@ const PARTS: &[(&str, &str, &str, Option<&str>)] = &[
     ("promql", "promql", "differential", None),
     ("push", "pushgateway", "differential", Some("prometheus-pushgateway")),
 ];
+
+/// The query list of the compliance suite, in the folder of conformance data.
+const COMPLIANCE: &str = "compliance/promql/promql-test-queries.yml";
 
 /// Runs the crosswise comparison, or that of one part; needs the binaries of `../shared/tools/get-peers`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
@@ -137,4 +141,12 @@ fn series(port: u16, query: &str) -> Result<BTreeSet<String>> {
     let answer: serde_json::Value = serde_json::from_str(&body).context("the API's JSON")?;
     let rows = answer["data"]["result"].as_array().with_context(|| body.clone())?;
     Ok(rows.iter().map(|row| row["metric"].to_string()).collect())
+}
+
+/// The queries of the compliance suite, asked of both engines.
+fn compliance(bin: &Path) -> Result<()> {
+    let list = crate::root().join("../shared/conformance").join(COMPLIANCE);
+    let (bin, list) = (bin.to_string_lossy(), list.to_string_lossy());
+    let example = ["run", "--release", "--quiet", "--package", "promql", "--example", "differential", "--"];
+    crate::cargo(&[&example[..], &[&bin, "compliance", &list]].concat())
 }

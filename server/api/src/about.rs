@@ -35,7 +35,7 @@ pub(crate) async fn features(State(backend): Shared, headers: HeaderMap) -> Resp
                 ("exclude_alerts", true),
                 ("label_values_match", true),
                 ("lifecycle", backend.lifecycle.is_some()),
-                ("query_stats", false),
+                ("query_stats", true),
                 ("query_warnings", true),
                 ("remote_write_receiver", backend.receives),
                 ("search", true),

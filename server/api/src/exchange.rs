@@ -142,6 +142,11 @@ pub(crate) async fn import(State(backend): Shared, headers: HeaderMap, body: Bod
     work.await.map_or_else(|_| failed_inside(), respond)
 }
 
+/// `/otlp/v1/metrics`, which there is not yet: what a server says that was not told to take them.
+pub(crate) async fn otlp() -> Response {
+    refusal(StatusCode::NOT_FOUND, "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n")
+}
+
 /// `/read`: samples for another server, as they are read.
 pub(crate) async fn read(State(backend): Shared, body: Bytes) -> Response {
     if !backend.ready.get() {

@@ -1,7 +1,9 @@
 //! JSON as upstream's API writes it: numbers of samples are strings, times have three fraction digits or none.
 
+use crate::number;
 use model::{Exemplar, FloatHistogram, Labels, Value};
-use promql::{Answer, MatrixRow, QueryValue, histogram::Histogram};
+use promql::{Answer, MatrixRow, PlanNode, QueryValue, Stats, histogram::Histogram};
+use std::time::Duration;
 
 /// Appends a JSON string. O(n).
 pub(crate) fn string(text: &str, out: &mut String) {
@@ -96,7 +98,7 @@ pub(crate) fn time(ms: i64, out: &mut String) {
     if ms < 0 {
         out.push('-');
     }
-    out.push_str(&seconds.to_string());
+    out.push_str(itoa::Buffer::new().format(seconds));
     if fraction > 0 {
         out.push_str(&format!(".{fraction:03}"));
     }
@@ -104,27 +106,19 @@ pub(crate) fn time(ms: i64, out: &mut String) {
 
 /// The text of a sample value: shortest digits that read back equal; an exponent below 1e-6 and from 1e21 on.
 pub(crate) fn float(value: f64) -> String {
-    let size = value.abs();
-    if value.is_nan() {
-        return "NaN".into();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
-    }
-    if size == 0.0 || (1e-6..1e21).contains(&size) {
-        return value.to_string();
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-    format!("{digits}e{sign}{exponent:0>2}")
+    let mut text = String::new();
+    number::write(value, &mut text);
+    text
 }
+
+/// Bytes of a float of a matrix, about.
+const POINT_BYTES: usize = 28;
 
 fn point(at: i64, value: f64, out: &mut String) {
     out.push('[');
     time(at, out);
     out.push_str(",\"");
-    out.push_str(&float(value));
+    number::write(value, out);
     out.push_str("\"]");
 }
 
@@ -172,6 +166,7 @@ fn histogram(at: i64, histogram: &FloatHistogram, out: &mut String) {
 fn series(row: &MatrixRow, out: &mut String) {
     if !row.floats.is_empty() || row.histograms.is_empty() {
         out.push_str(",\"values\":");
+        out.reserve(row.floats.len() * POINT_BYTES);
         list(&row.floats, out, |(at, value), out| point(*at, *value, out));
     }
     if !row.histograms.is_empty() {
@@ -185,8 +180,46 @@ fn metric(labels: &Labels, out: &mut String) {
     map(labels.iter(), out);
 }
 
-/// Appends the data member of a query's answer.
-pub(crate) fn result(value: &QueryValue, out: &mut String) {
+/// Times and samples of a query, in upstream's members and seconds.
+pub(crate) fn stats(stats: &Stats, queued: Duration) -> String {
+    let total = queued + stats.eval_total;
+    let [eval, sort, preparation, inner, queue, total] =
+        [stats.eval_total, stats.result_sort, stats.preparation, stats.inner_eval, queued, total]
+            .map(|span| span.as_secs_f64());
+    let mut out = format!(
+        "{{\"timings\":{{\"evalTotalTime\":{eval},\"resultSortTime\":{sort},\"queryPreparationTime\":{preparation},\
+         \"innerEvalTime\":{inner},\"execQueueTime\":{queue},\"execTotalTime\":{total}}},\"samples\":{{"
+    );
+    if !stats.per_step.is_empty() {
+        out.push_str("\"totalQueryableSamplesPerStep\":");
+        list(&stats.per_step, &mut out, |(at, samples), out| {
+            out.push('[');
+            time(*at, out);
+            out.push_str(&format!(",{samples}]"));
+        });
+        out.push(',');
+    }
+    let (samples, peak) = (stats.total_samples, stats.peak_samples);
+    out.push_str(&format!("\"totalQueryableSamples\":{samples},\"peakSamples\":{peak}}}}}"));
+    out
+}
+
+/// Appends the tree of what a query did. The engine bounds its depth.
+pub(crate) fn plan(node: &PlanNode, out: &mut String) {
+    out.push_str("{\"text\":");
+    escaped(&node.text, out);
+    let PlanNode { kind, streamed, series, samples, bytes, time, .. } = node;
+    out.push_str(&format!(
+        ",\"kind\":\"{kind}\",\"streamed\":{streamed},\"series\":{series},\"samples\":{samples},\"bytes\":{bytes},\
+         \"seconds\":{},\"operands\":",
+        time.as_secs_f64()
+    ));
+    list(&node.operands, out, plan);
+    out.push('}');
+}
+
+/// Appends the data member of a query's answer, with its statistics if there are any.
+pub(crate) fn result(value: &QueryValue, stats: Option<&str>, out: &mut String) {
     let kind = match value {
         QueryValue::Scalar(..) => "scalar",
         QueryValue::String(..) => "string",
@@ -220,6 +253,9 @@ pub(crate) fn result(value: &QueryValue, out: &mut String) {
             series(row, out);
             out.push('}');
         }),
+    }
+    if let Some(stats) = stats {
+        out.push_str(&format!(",\"stats\":{stats}"));
     }
     out.push('}');
 }
@@ -292,7 +328,7 @@ mod tests {
     fn lone_values_are_bare() {
         let shown = |value| {
             let mut out = String::new();
-            result(&value, &mut out);
+            result(&value, None, &mut out);
             out.split_once("\"result\":").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
         };
         assert_eq!(shown(QueryValue::Scalar(1500, 1e-9)), "[1.5,\"0.000000001\"]}");

@@ -10,6 +10,7 @@ mod federate;
 mod format;
 mod json;
 mod metadata;
+mod number;
 mod pages;
 mod params;
 mod query;
@@ -52,13 +53,15 @@ pub struct Backend {
     /// How the last reload went.
     pub reloaded: Box<dyn Fn() -> Reloaded + Send + Sync>,
     /// Files and records of the store that could not be read at the start.
-    pub corruptions: u64,
+    pub corruptions: Box<dyn Fn() -> u64 + Send + Sync>,
     /// When the process started, in milliseconds since 1970.
     pub started_ms: i64,
     /// How long samples are kept, as shown.
     pub retention: String,
-    /// The configuration text in force.
+    /// The configuration in force, without secrets.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// The section of a scrape pool in it.
+    pub pool_config: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
     /// Flags by name.
     pub flags: Vec<(String, String)>,
     /// The server's own metrics.

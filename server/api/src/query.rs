@@ -7,6 +7,7 @@ use crate::{
     running::Ticket,
 };
 use model::Timestamp;
+use promql::{Report, Request};
 use std::{sync::Arc, time::Duration};
 use web::{
     body::Bytes,
@@ -33,15 +34,17 @@ async fn admitted(
     backend: Arc<Backend>,
     headers: HeaderMap,
     ticket: Ticket,
-    work: impl FnOnce(&Backend, &Ticket) -> Result<Data, Failure> + Send + 'static,
+    work: impl FnOnce(&Backend, &Ticket, Duration) -> Result<Data, Failure> + Send + 'static,
 ) -> Response {
+    let came = backend.clock.now();
     let wait = backend.clock.timeout(backend.engine.options().timeout, backend.queries.clone().acquire_owned()).await;
     let Ok(Ok(place)) = wait else {
         return envelope(Err(Failure::timeout("query timed out in query queue")), &headers);
     };
+    let queued = backend.clock.now() - came;
     let _leaving = ticket.cancelled_on_drop();
     let result = blocking(backend, move |backend| {
-        let result = backend.running.during(&ticket, &backend.clock, || work(backend, &ticket));
+        let result = backend.running.during(&ticket, &backend.clock, || work(backend, &ticket, queued));
         drop(place);
         result
     });
@@ -67,8 +70,9 @@ fn engine(backend: &Backend, params: &Params) -> Result<promql::Engine, Failure>
     Ok(promql::Engine::new(options, backend.clock.clone()))
 }
 
-/// The answer as JSON, cut to `limit` series when that is not 0.
-fn answered(mut answer: promql::Answer, limit: usize) -> Data {
+/// The answer as JSON, cut to `limit` series when that is not 0, with what it took when that is asked for.
+fn answered(mut report: Report, params: &Params, limit: usize, queued: Duration) -> Data {
+    let answer = &mut report.answer;
     let cut = match &mut answer.value {
         promql::QueryValue::Vector(rows) if limit > 0 && rows.len() > limit => {
             rows.truncate(limit);
@@ -84,9 +88,17 @@ fn answered(mut answer: promql::Answer, limit: usize) -> Data {
         answer.warnings.push("results truncated due to limit".into());
     }
     let mut done = Data::from(String::new());
-    json::result(&answer.value, &mut done.data);
-    json::notes(&answer, &mut done.tail);
+    let stats = params.get("stats").map(|_| json::stats(&report.stats, queued));
+    json::result(&report.answer.value, stats.as_deref(), &mut done.data);
+    json::notes(&report.answer, &mut done.tail);
     done
+}
+
+/// Asks the engine what a ticket wants.
+fn ask(backend: &Backend, params: &Params, ticket: &Ticket, request: Request<'_>) -> Result<Report, Failure> {
+    let per_step = params.get("stats") == Some("all");
+    let request = Request { cancel: Some(ticket.cancel()), per_step, ..request };
+    engine(backend, params)?.ask(&*backend.storage, &request).map_err(failure)
 }
 
 /// `/query`.
@@ -98,13 +110,12 @@ pub(crate) async fn instant(
 ) -> Response {
     let params = params(raw, &headers, &body);
     let ticket = backend.running.ticket(&params, "/api/v1/query");
-    admitted(backend, headers, ticket, move |backend, ticket| {
+    admitted(backend, headers, ticket, move |backend, ticket, queued| {
         let limit = params.limit()?;
         let at = params.time("time", backend.now())?;
-        let engine = engine(backend, &params)?;
         let text = params.get("query").unwrap_or_default();
-        let result = engine.instant_until(&*backend.storage, text, at, Some(ticket.cancel())).map_err(failure)?;
-        Ok(answered(result, limit))
+        let report = ask(backend, &params, ticket, Request::instant(text, at))?;
+        Ok(answered(report, &params, limit, queued))
     })
     .await
 }
@@ -118,13 +129,43 @@ pub(crate) async fn range(
 ) -> Response {
     let params = params(raw, &headers, &body);
     let ticket = backend.running.ticket(&params, "/api/v1/query_range");
-    admitted(backend, headers, ticket, move |backend, ticket| {
+    admitted(backend, headers, ticket, move |backend, ticket, queued| {
         let limit = params.limit()?;
-        let steps = steps(&params)?;
-        let engine = engine(backend, &params)?;
+        let (start, end, step) = steps(&params)?;
         let text = params.get("query").unwrap_or_default();
-        let result = engine.range_until(&*backend.storage, text, steps, Some(ticket.cancel())).map_err(failure)?;
-        Ok(answered(result, limit))
+        let report = ask(backend, &params, ticket, Request::range(text, start, end, step))?;
+        Ok(answered(report, &params, limit, queued))
+    })
+    .await
+}
+
+/// `/explain`: what every part of a query took; with `start` over a range, else at one moment.
+pub(crate) async fn explain(
+    State(backend): Shared,
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let params = params(raw, &headers, &body);
+    let ticket = backend.running.ticket(&params, "/api/v1/explain");
+    admitted(backend, headers, ticket, move |backend, ticket, queued| {
+        let text = params.get("query").unwrap_or_default();
+        let request = if params.get("start").is_some() {
+            let (start, end, step) = steps(&params)?;
+            Request::range(text, start, end, step)
+        } else {
+            Request::instant(text, params.time("time", backend.now())?)
+        };
+        let report = ask(backend, &params, ticket, Request { explain: true, ..request })?;
+        let mut data = String::from("{\"plan\":");
+        match &report.plan {
+            Some(plan) => json::plan(plan, &mut data),
+            None => data.push_str("null"),
+        }
+        data.push_str(&format!(",\"stats\":{}}}", json::stats(&report.stats, queued)));
+        let mut done = Data::from(data);
+        json::notes(&report.answer, &mut done.tail);
+        Ok(done)
     })
     .await
 }

@@ -21,6 +21,7 @@ fn api() -> Vec<Route> {
     vec![
         ("/query", "GET, POST", any(query::instant)),
         ("/query_range", "GET, POST", any(query::range)),
+        ("/explain", "GET, POST", any(query::explain)),
         ("/query_exemplars", "GET, POST", any(query::exemplars)),
         ("/format_query", "GET, POST", any(query::format_query)),
         ("/parse_query", "GET, POST", any(query::parse_query)),
@@ -31,6 +32,8 @@ fn api() -> Vec<Route> {
         ("/targets", "GET", any(targets::list)),
         ("/targets/metadata", "GET", any(metadata::by_target)),
         ("/scrape_pools", "GET", any(targets::pools)),
+        ("/scrape_pools/config", "GET", any(targets::pool_config)),
+        ("/otlp/v1/metrics", "POST", any(exchange::otlp)),
         ("/search/metric_names", "GET, POST", any(search::metric_names)),
         ("/search/label_names", "GET, POST", any(search::label_names)),
         ("/search/label_values", "GET, POST", any(search::label_values)),

@@ -69,7 +69,7 @@ pub(crate) async fn runtime_info(State(backend): Shared, headers: HeaderMap) -> 
         ("serverTime", text(&backend.now().to_rfc3339())),
         ("reloadConfigSuccess", reload.worked.to_string()),
         ("lastConfigTime", text(&Timestamp(reload.at_ms).to_rfc3339())),
-        ("corruptionCount", backend.corruptions.to_string()),
+        ("corruptionCount", (backend.corruptions)().to_string()),
         ("goroutineCount", "0".to_owned()),
         ("GOMAXPROCS", threads.to_string()),
         ("GOMEMLIMIT", i64::MAX.to_string()),

@@ -1,9 +1,9 @@
 //! What is scraped and how that goes, as the server tells it: the API's own words for whoever scrapes.
 
 use crate::{
-    json,
+    Failure, json,
     pages::{NAVIGATION, html},
-    reply::{Shared, envelope, params},
+    reply::{Data, Shared, envelope, params},
 };
 use model::{Duration, Labels, Metadata, Timestamp};
 use web::{
@@ -141,6 +141,24 @@ pub(crate) async fn pools(State(backend): Shared, headers: HeaderMap) -> Respons
     json::strings(view.dropped_counts.iter().map(|(pool, _)| pool), &mut data);
     data.push('}');
     envelope(Ok(data.into()), &headers)
+}
+
+/// `/scrape_pools/config`: the section of one.
+pub(crate) async fn pool_config(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
+    let params = params(raw, &headers, b"");
+    let result = match params.get("scrapePool") {
+        None => Err(Failure::bad("no scrapePool parameter provided")),
+        Some(name) => match (backend.pool_config)(name) {
+            None => Err(Failure::missing(format!("scrape pool '{name}' not found"))),
+            Some(yaml) => {
+                let mut data = String::from("{\"yaml\":");
+                json::escaped(&yaml, &mut data);
+                data.push('}');
+                Ok(Data::from(data))
+            }
+        },
+    };
+    envelope(result, &headers)
 }
 
 /// The targets as a page.

@@ -29,10 +29,11 @@ fn backend() -> Arc<Backend> {
         families: Box::new(Vec::new),
         external_labels: Box::new(Labels::empty),
         reloaded: Box::new(|| crate::Reloaded { worked: true, tried_ms: 0, at_ms: 0 }),
-        corruptions: 0,
+        corruptions: Box::new(|| 0),
         started_ms: 0,
         retention: "15d".into(),
         config: Box::new(String::new),
+        pool_config: Box::new(|name| (name == "p").then(|| "job_name: p\n".to_owned())),
         flags: Vec::new(),
         registry: metrics::Registry::new(),
         clock,
@@ -146,6 +147,9 @@ async fn refusals_are_upstreams() {
         ("OPTIONS", "/metrics", 200, String::new()),
         ("GET", "/metrics/", 301, "<a href=\"/metrics\">Moved Permanently</a>.\n\n".into()),
         ("DELETE", "/api/v1/series", 500, error("not implemented")),
+        ("GET", "/api/v1/scrape_pools/config?scrapePool=p", 200, "\"data\":{\"yaml\":\"job_name: p\\n\"}}".into()),
+        ("GET", "/api/v1/scrape_pools/config?scrapePool=q", 404, error("scrape pool 'q' not found")),
+        ("GET", "/api/v1/scrape_pools/config", 400, error("no scrapePool parameter provided")),
         ("GET", "/api/v1/rules?type=x", 400, error("invalid parameter \"type\": not supported value \"x\"")),
         ("POST", "/api/v1/admin/tsdb/snapshot", 500, error("admin APIs disabled")),
         ("GET", "/api/v1/nope", 404, "404 page not found\n".into()),
@@ -327,4 +331,22 @@ async fn own_metrics_come_as_json() {
                 \"metric\":[{\"counter\":{\"value\":1}}]},{\"name\":\"h\",\"help\":\"\",\"type\":\"HISTOGRAM\",\"metric\":[{\"histogram\":\
                 {\"sampleCount\":\"1\",\"sampleSum\":0.5,\"bucket\":[{\"cumulativeCount\":\"1\",\"upperBound\":1}";
     assert!(body.starts_with(want.as_bytes()), "{}", String::from_utf8_lossy(&body));
+}
+
+#[tokio::test]
+async fn queries_tell_what_they_took() {
+    let (_, body, _) = ask("GET", "/api/v1/query_range?query=sum(m)&start=1&end=2&step=1&stats=all").await;
+    let (_, stats) = body.split_once("]}],\"stats\":{\"timings\":{\"evalTotalTime\":").expect("statistics");
+    for part in [
+        ",\"execQueueTime\":",
+        "\"samples\":{\"totalQueryableSamplesPerStep\":[[1,2],[2,2]],\"totalQueryableSamples\":4,\"peakSamples\":",
+    ] {
+        assert!(stats.contains(part), "{stats}");
+    }
+    let (_, body, _) = ask("GET", "/api/v1/query?query=m&time=2&stats=true").await;
+    assert!(body.contains("\"stats\":") && !body.contains("PerStep"), "{body}");
+    let (_, body, _) = ask("POST", "/api/v1/explain?query=sum(m)&time=2").await;
+    let want = "{\"status\":\"success\",\"data\":{\"plan\":{\"text\":\"sum(m)\",\"kind\":\"aggregation\",";
+    assert!(body.starts_with(want) && body.contains("\"operands\":[{\"text\":\"m\",\"kind\":\"selector\","), "{body}");
+    assert!(ask("GET", "/api/v1/explain?query=m&start=1").await.1.contains("invalid parameter \\\"end\\\""));
 }

@@ -1,148 +1,185 @@
-//! `narthex tsdb`: what upstream's `promtool tsdb` does, for its folders and ours, and the way between them.
+//! `promtool`: queries to a server, checks of files, and work on expressions, with its flags, texts and exit codes.
 //!
-//! Flags and output of `analyze`, `list`, `dump`, `dump-openmetrics` and `create-blocks-from openmetrics` are upstream's
-//! (3.5); `import`, `export` and `verify` are ours. A folder is ours when it has a manifest, else it is one of blocks.
-//! Left out: upstream's log, so that what a server of upstream has not yet written into blocks is not seen; `bench` and
-//! `create-blocks-from rules`.
+//! Truth: the command line page of the Prometheus documentation and the output of a running 3.5. What is not here:
+//! `test rules`, `check rules`, `check service-discovery`, `query analyze`, `push`, `debug`.
 
-mod analyze;
-mod arguments;
-mod create;
-mod dump;
-mod folder;
-mod list;
+mod args;
+mod check;
+mod lint;
+mod promql;
+mod query;
+mod stored;
+mod text;
 
-use anyhow::{Context, bail};
-use arguments::Arguments;
-use cli::Flag;
-use std::{io::Write, process::ExitCode};
+use args::{Sub, Value};
+use std::process::ExitCode;
 
-/// What there is.
-const USAGE: &str = "\
-usage: narthex tsdb <command> [<flags>] [<args> ...]
+/// The exit code of a failure.
+const FAILURE: u8 = 1;
+/// The exit code of a lint that found something.
+const LINT: u8 = 3;
 
-Work on stored data. A folder is of narthex or of upstream.
+/// The command whose commands are in [`stored`].
+const STORED: &str = "tsdb";
 
-Commands:
-  analyze [<flags>] [<db path>] [<block id>]   Analyze churn, label pair cardinality and compaction efficiency.
-  list [<flags>] [<db path>]                   List blocks or parts.
-  dump [<flags>] [<db path>]                   Dump samples.
-  dump-openmetrics [<flags>] [<db path>]       Dump samples into OpenMetrics text format, without native histograms.
-  create-blocks-from openmetrics [<flags>] <input file> [<output directory>]
-                                               Produce blocks from OpenMetrics text with timestamps.
-  import [<flags>] <blocks> [<db path>]        Take the blocks of upstream's folder into a store of narthex.
-  export [<flags>] <db path> [<output directory>]
-                                               Write the samples of a store as blocks of upstream.
-  verify [<db path>]                           Read everything and say what cannot be read.";
+/// Every other command.
+const SUBS: &[Sub] = &[
+    Sub {
+        words: &["check", "config"],
+        arguments: "<config-files>...",
+        about: "Check if the config files are valid or not.",
+        flags: &[
+            ("syntax-only", Value::Bool),
+            ("lint", Value::Text),
+            ("lint-fatal", Value::Bool),
+            ("agent", Value::Bool),
+        ],
+        run: check::config,
+    },
+    Sub {
+        words: &["check", "web-config"],
+        arguments: "<web-config-files>...",
+        about: "Check if the web config files are valid or not.",
+        flags: &[],
+        run: check::web_config,
+    },
+    Sub {
+        words: &["check", "healthy"],
+        arguments: "",
+        about: "Check if the Prometheus server is healthy.",
+        flags: &[("http.config.file", Value::Text), ("url", Value::Text)],
+        run: |args| check::status(args, "/-/healthy"),
+    },
+    Sub {
+        words: &["check", "ready"],
+        arguments: "",
+        about: "Check if the Prometheus server is ready.",
+        flags: &[("http.config.file", Value::Text), ("url", Value::Text)],
+        run: |args| check::status(args, "/-/ready"),
+    },
+    Sub {
+        words: &["check", "metrics"],
+        arguments: "",
+        about: "Pass Prometheus metrics over stdin to lint them for consistency and correctness.",
+        flags: &[],
+        run: check::metrics,
+    },
+    Sub {
+        words: &["check", "promql"],
+        arguments: "<query>",
+        about: "Check if an expression is valid or not.",
+        flags: &[],
+        run: promql::check,
+    },
+    Sub {
+        words: &["query", "instant"],
+        arguments: "<server> <expr>",
+        about: "Run instant query.",
+        flags: &[("format", Value::Text), ("http.config.file", Value::Text), ("time", Value::Text)],
+        run: query::instant,
+    },
+    Sub {
+        words: &["query", "range"],
+        arguments: "<server> <expr>",
+        about: "Run range query.",
+        flags: &[
+            ("format", Value::Text),
+            ("http.config.file", Value::Text),
+            ("header", Value::Text),
+            ("start", Value::Text),
+            ("end", Value::Text),
+            ("step", Value::Text),
+        ],
+        run: query::range,
+    },
+    Sub {
+        words: &["query", "series"],
+        arguments: "<server>",
+        about: "Run series query.",
+        flags: &[
+            ("format", Value::Text),
+            ("http.config.file", Value::Text),
+            ("match", Value::Text),
+            ("start", Value::Text),
+            ("end", Value::Text),
+        ],
+        run: query::series,
+    },
+    Sub {
+        words: &["query", "labels"],
+        arguments: "<server> <name>",
+        about: "Run labels query.",
+        flags: &[
+            ("format", Value::Text),
+            ("http.config.file", Value::Text),
+            ("match", Value::Text),
+            ("start", Value::Text),
+            ("end", Value::Text),
+        ],
+        run: query::labels,
+    },
+    Sub {
+        words: &["promql", "format"],
+        arguments: "<query>",
+        about: "Format PromQL query to pretty printed form.",
+        flags: &[],
+        run: promql::format,
+    },
+    Sub {
+        words: &["promql", "label-matchers", "set"],
+        arguments: "<query> <name> <value>",
+        about: "Set a label matcher in the query.",
+        flags: &[("type", Value::Text)],
+        run: promql::set,
+    },
+    Sub {
+        words: &["promql", "label-matchers", "delete"],
+        arguments: "<query> <name>",
+        about: "Delete a label from the query.",
+        flags: &[],
+        run: promql::delete,
+    },
+];
 
-/// Where stored data is, if nothing else is said.
-const DATA: &str = "data/";
+/// What a command says, where, and the code it ends with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    out: String,
+    err: String,
+    code: u8,
+}
 
-/// The whole of a `narthex tsdb` process.
-pub fn main(args: Vec<String>) -> ExitCode {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let done = run(args, &mut out).and_then(|code| Ok(out.flush().map(|()| code)?));
-    match done {
-        Ok(code) => code,
-        // Whoever reads a part of it only has seen enough.
-        Err(error) if is_closed(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
+impl Said {
+    fn out(text: impl Into<String>) -> Self {
+        Self { out: text.into(), ..Self::default() }
+    }
+
+    fn fail(text: impl Into<String>) -> Self {
+        Self { err: text.into(), code: FAILURE, ..Self::default() }
     }
 }
 
-/// Called as upstream's tool: `promtool tsdb …` is here, everything else is not.
-pub fn promtool(mut args: Vec<String>) -> ExitCode {
-    if args.first().is_some_and(|arg| arg == "tsdb") {
-        args.remove(0);
-        return main(args);
+/// The whole of a `promtool` process: `args` without the program's name.
+pub fn main(mut args: Vec<String>) -> ExitCode {
+    if args.first().is_some_and(|word| word == STORED) {
+        return stored::main(args.split_off(1));
     }
-    eprintln!("promtool: error: narthex has only the tsdb commands of promtool");
-    ExitCode::FAILURE
+    let said = run(&args);
+    print!("{}", said.out);
+    eprint!("{}", said.err);
+    ExitCode::from(said.code)
 }
 
-fn is_closed(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-fn run(mut args: Vec<String>, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    if args.is_empty() || args[0] == "--help" || args[0] == "-h" {
-        writeln!(out, "{USAGE}")?;
-        return Ok(ExitCode::SUCCESS);
+fn run(args: &[String]) -> Said {
+    match args::parse(SUBS, args) {
+        Err(said) => said,
+        Ok((sub, args)) => (sub.run)(&args),
     }
-    let command = args.remove(0);
-    let parsed = match command.as_str() {
-        "analyze" => Arguments::parse(analyze::command(), args, 2),
-        "list" => Arguments::parse(list::command(), args, 1),
-        "dump" | "dump-openmetrics" => Arguments::parse(dump::command(&command), args, 1),
-        "create-blocks-from" => {
-            if args.first().map(String::as_str) != Some("openmetrics") {
-                bail!("create-blocks-from: expected openmetrics");
-            }
-            args.remove(0);
-            Arguments::parse(create::command(), args, 2)
-        }
-        "import" => Arguments::parse(Arguments::command("import", "Take blocks of upstream into a store."), args, 2),
-        "export" => Arguments::parse(export_command(), args, 2),
-        "verify" => Arguments::parse(Arguments::command("verify", "Read everything."), args, 1),
-        _ => bail!("unknown command {command:?}\n{USAGE}"),
-    };
-    let args = match parsed {
-        Ok(args) => args,
-        Err(code) => return Ok(code),
-    };
-    match command.as_str() {
-        "analyze" => analyze::run(&args, out)?,
-        "list" => list::run(&args, out)?,
-        "dump" => dump::run(&args, false, out)?,
-        "dump-openmetrics" => dump::run(&args, true, out)?,
-        "create-blocks-from" => create::run(&args, out)?,
-        "import" => import(&args, out)?,
-        "export" => export(&args, out)?,
-        _ => verify(&args, out)?,
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn import(args: &Arguments, out: &mut dyn Write) -> anyhow::Result<()> {
-    let from = args.place(0).context("import needs the folder of the blocks")?;
-    let store = folder::store(args.place(1).unwrap_or(DATA), true)?;
-    let found = blocks::import(&folder::disk(from)?, &store).with_context(|| format!("taking in {from}"))?;
-    writeln!(out, "{} samples in {} series of {} blocks", found.samples, found.series, found.blocks)?;
-    Ok(())
-}
-
-fn export_command() -> cli::Command {
-    dump::ranged(Arguments::command("export", "Write the samples of a store as blocks of upstream."))
-        .flag(Flag::duration_prom("block-duration", "2h", "Time range of a block."))
-}
-
-fn export(args: &Arguments, out: &mut dyn Write) -> anyhow::Result<()> {
-    let from = args.place(0).context("export needs the folder of the store")?;
-    let to = args.place(1).unwrap_or(DATA);
-    let store = folder::store(from, false)?;
-    let disk = runtime::Disk::open(to).with_context(|| format!("opening {to}"))?;
-    let selectors = dump::selectors(args)?;
-    let [matchers] = selectors.as_slice() else { bail!("export takes one --match") };
-    let length = i64::try_from(args.flags.duration("block-duration").as_millis()).unwrap_or(i64::MAX);
-    let metas = blocks::export(&*store, &disk, dump::range(args)?, matchers, length.max(1))
-        .with_context(|| format!("writing blocks into {to}"))?;
-    list::blocks(&metas.into_iter().map(|meta| (meta, None)).collect::<Vec<_>>(), false, out)
-}
-
-fn verify(args: &Arguments, out: &mut dyn Write) -> anyhow::Result<()> {
-    let path = args.place(0).unwrap_or(DATA);
-    let (mut series, mut samples) = (0_u64, 0_u64);
-    folder::each(path, (i64::MIN, i64::MAX), &[Vec::new()], |_, found| {
-        series += 1;
-        samples += found.len() as u64;
-        Ok(())
-    })?;
-    writeln!(out, "{samples} samples of {series} series can be read")?;
-    Ok(())
+/// Whether the words of a command line begin one of these commands.
+pub fn knows(word: &str) -> bool {
+    word == STORED || SUBS.iter().any(|sub| sub.words[0] == word)
 }
 
 #[cfg(test)]

@@ -84,29 +84,12 @@ impl Tsdb {
                 }
             }
         }
-        let Restored { mut head, ring: mut exemplars, missing } = match &manifest.snapshot {
-            None => Restored::empty(options, manifest.floor),
-            Some((name, _)) => match snapshot::read(&disk, name, options, manifest.floor) {
-                Ok(read) => read,
-                Err(error) => {
-                    damaged += 1;
-                    set_aside(&disk, name, &error)?;
-                    Restored::empty(options, manifest.floor)
-                }
-            },
-        };
-        for (name, error) in &missing {
-            damaged += 1;
-            set_aside(&disk, name, error)?;
-        }
-        let kept: BTreeSet<String> =
-            head.segments.sealed().iter().map(|segment| segments::name(segment.number)).collect();
-        remove_all(&disk, |name| name.starts_with(segments::PREFIX) && !kept.contains(name))?;
+        let (restored, known) = restore_head(&disk, options, &manifest, &mut damaged)?;
+        let Restored { mut head, ring: mut exemplars, .. } = restored;
         if damaged > 0 {
             manifest.publish(&disk)?;
         }
         let snapshot_at = head.max_time;
-        let known = manifest.snapshot.as_ref().map_or(0, |(_, record)| *record);
         let mut row = Vec::new();
         let replay = |number: u64, payload: &[u8]| {
             let mut receiver = Replay { head: &mut head, exemplars: &mut exemplars };
@@ -119,7 +102,7 @@ impl Tsdb {
         let watch = |first, current, last| progress.set(first, current, last);
         let (mut log, recovery) =
             Log::open_watched(&disk, LOG, options.log, replay, watch).map_err(Error::disk("reading the log"))?;
-        log.skip_to(known);
+        log.skip_to(manifest.snapshot.as_ref().map_or(0, |(_, record)| *record));
         if recovery.lost > 0 {
             tracing::error!(records = recovery.lost, "records of the log are missing");
         }
@@ -195,6 +178,40 @@ fn remove_all(disk: &Disk, gone: impl Fn(&str) -> bool) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The head of the snapshot that counts, and the last record of the log that is in it. What cannot be read of it is set
+/// aside, its segments too; segments that no snapshot names are removed.
+fn restore_head(
+    disk: &Disk,
+    options: Options,
+    manifest: &Manifest,
+    damaged: &mut u64,
+) -> Result<(Restored, u64), Error> {
+    let is_segment = |name: &str| name.starts_with(segments::PREFIX);
+    let Some((name, record)) = &manifest.snapshot else {
+        remove_all(disk, is_segment)?;
+        return Ok((Restored::empty(options, manifest.floor), 0));
+    };
+    match snapshot::read(disk, name, options, manifest.floor) {
+        Ok(restored) => {
+            for (name, error) in &restored.missing {
+                *damaged += 1;
+                set_aside(disk, name, error)?;
+            }
+            let sealed = restored.head.segments.sealed();
+            let kept: BTreeSet<String> = sealed.iter().map(|segment| segments::name(segment.number)).collect();
+            remove_all(disk, |name| is_segment(name) && !kept.contains(name))?;
+            Ok((restored, *record))
+        }
+        Err(error) => {
+            *damaged += 1;
+            set_aside(disk, name, &error)?;
+            let all = disk.list("").map_err(Error::disk("listing the data folder"))?;
+            all.iter().filter(|name| is_segment(name)).try_for_each(|name| set_aside(disk, name, &error))?;
+            Ok((Restored::empty(options, manifest.floor), 0))
+        }
+    }
 }
 
 /// Keeps a file that is not what was written out of the way. One that the disk would not give now may be whole, and is

@@ -28,6 +28,19 @@ impl Tsdb {
     /// [`Error`]; nothing is lost, and the next call tries again.
     pub fn maintain(&self) -> Result<(), Error> {
         self.head.write().compact(MOVES_MAX);
+        let moved = self.move_due();
+        // What is too old goes even when nothing can be written: it may be what fills the disk.
+        self.expire()?;
+        moved?;
+        while self.merge(false)? {}
+        if self.snapshot_due() {
+            self.write_snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is due from memory to files.
+    fn move_due(&self) -> Result<(), Error> {
         self.save_segments()?;
         let mut flushed = false;
         while let Some(end) = self.flush_due() {
@@ -36,11 +49,6 @@ impl Tsdb {
         }
         if flushed || self.late_due() {
             self.flush_late()?;
-        }
-        self.expire()?;
-        while self.merge(false)? {}
-        if self.snapshot_due() {
-            self.write_snapshot()?;
         }
         Ok(())
     }

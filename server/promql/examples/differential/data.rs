@@ -126,12 +126,79 @@ fn histograms(random: &mut Random) -> Vec<Series> {
     out
 }
 
+/// What the demo service of the compliance suite has: three instances of one job.
+fn demo_families(random: &mut Random) -> Vec<Family> {
+    let instances = ["demo.promlabs.com:10000", "demo.promlabs.com:10001", "demo.promlabs.com:10002"];
+    let mut one =
+        |name, kind, suffix: &'static str, extra: &[&[(&'static str, &str)]], next: &dyn Fn(f64, f64) -> f64| {
+            let mut series = Vec::new();
+            for instance in instances {
+                for labels in extra {
+                    let mut value = 0.0;
+                    let gaps = if name == "demo_intermittent_metric" { 20 } else { 0 };
+                    let points = times(random, false, gaps).into_iter();
+                    let points: Points = points
+                        .map(|at| {
+                            value = next(value, random.float());
+                            (at, value)
+                        })
+                        .collect();
+                    let own = [("job", "demo".to_owned()), ("instance", instance.to_owned())];
+                    let labels = own.into_iter().chain(labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
+                    series.push((suffix, labels.collect(), points));
+                }
+            }
+            Family { name, kind, series }
+        };
+    let modes: [&[(&str, &str)]; 3] = [&[("mode", "idle")], &[("mode", "user")], &[("mode", "system")]];
+    let types: [&[(&str, &str)]; 4] =
+        [&[("type", "free")], &[("type", "used")], &[("type", "cached")], &[("type", "buffers")]];
+    let paths: [&[(&str, &str)]; 2] = [
+        &[("method", "GET"), ("path", "/api/foo"), ("status", "200")],
+        &[("method", "POST"), ("path", "/api/bar"), ("status", "500")],
+    ];
+    let mut all = vec![
+        one("demo_cpu_usage_seconds", "counter", "_total", &modes, &|value, random| {
+            if random < 0.01 { 0.0 } else { value + random * 8.0 }
+        }),
+        one("demo_memory_usage_bytes", "gauge", "", &types, &|_, random| (random * 8e9).floor()),
+        one("demo_num_cpus", "gauge", "", &[&[]], &|_, _| 4.0),
+        one("demo_disk_usage_bytes", "gauge", "", &[&[]], &|value, random| value + (random * 1e6).floor()),
+        one("demo_batch_last_success_timestamp_seconds", "gauge", "", &[&[]], &|value, random| {
+            if value == 0.0 || random < 0.1 { START as f64 / 1000.0 + (random * 36_000.0).floor() } else { value }
+        }),
+        one("demo_intermittent_metric", "gauge", "", &[&[]], &|_, _| 1.0),
+    ];
+    let mut histograms = Vec::new();
+    for labels in paths {
+        for instance in instances {
+            for (suffix, own, points) in self::histograms(random).into_iter().take(7) {
+                let own = own.into_iter().filter(|(name, _)| *name == "le");
+                let more = labels.iter().map(|(name, value)| (*name, (*value).to_owned()));
+                let more = more.chain([("job", "demo".to_owned()), ("instance", instance.to_owned())]);
+                histograms.push((suffix, own.chain(more).collect(), points));
+            }
+        }
+    }
+    all.push(Family { name: "demo_api_request_duration_seconds", kind: "histogram", series: histograms });
+    all
+}
+
+/// The data of the compliance suite as OpenMetrics text, and in a store.
+pub(crate) fn demo(random: &mut Random) -> Result<(String, Memory)> {
+    written(demo_families(random))
+}
+
 /// The data as OpenMetrics text, and in a store.
 pub(crate) fn build(random: &mut Random) -> Result<(String, Memory)> {
+    written(families(random))
+}
+
+fn written(families: Vec<Family>) -> Result<(String, Memory)> {
     let memory = Memory::new(Limits { retention: None, ..Limits::default() });
     let mut text = String::new();
     let mut stored: BTreeMap<Labels, Points> = BTreeMap::new();
-    for family in families(random) {
+    for family in families {
         writeln!(text, "# TYPE {} {}", family.name, family.kind)?;
         for (suffix, labels, points) in family.series {
             let name = format!("{}{suffix}", family.name);

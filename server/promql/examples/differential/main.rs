@@ -1,9 +1,11 @@
 //! Asks this engine and a Prometheus 3.5 generated queries over the same generated data and compares the answers:
 //! values, labels, order where there is one, errors and annotations.
 //!
-//! Arguments: the folder with `prometheus` and `promtool`, how many queries, the seed. Prints what differs and is not
-//! explained by [`explained`], and exits with 1 when there is such a thing.
+//! Arguments: the folder with `prometheus` and `promtool`, how many queries, the seed; or `compliance` and the suite's
+//! list instead of the last two. Prints what differs and is not explained by [`explained`], and exits with 1 when there
+//! is such a thing.
 
+mod compliance;
 mod data;
 mod peer;
 mod queries;
@@ -31,40 +33,80 @@ fn main() -> ExitCode {
 fn run() -> Result<bool> {
     let mut args = std::env::args().skip(1);
     let bin = PathBuf::from(args.next().context("usage: differential BIN_FOLDER [QUERIES] [SEED]")?);
-    let count: usize = args.next().map_or(Ok(20_000), |text| text.parse())?;
+    let first = args.next();
+    let mut random = Random::new(1);
+    if first.as_deref() == Some("compliance") {
+        let list = args.next().context("usage: differential BIN_FOLDER compliance LIST")?;
+        let queries = compliance::queries(&std::fs::read_to_string(&list).with_context(|| list.clone())?)?;
+        let mut sides = Sides::start(&bin, data::demo(&mut random)?)?;
+        // As the suite: ten minutes, every ten seconds, and the last moment alone.
+        let (start, end) = (data::START + 3_000_000, data::START + 3_600_000);
+        for query in queries {
+            sides.ask(&query, start, end, 10_000)?;
+            sides.ask(&query, end, end, 0)?;
+        }
+        return Ok(sides.report());
+    }
+    let count: usize = first.map_or(Ok(20_000), |text| text.parse())?;
     let seed: u64 = args.next().map_or(Ok(1), |text| text.parse())?;
-    let mut random = Random::new(seed);
-    let (text, memory) = data::build(&mut random)?;
-    let peer = peer::Peer::start(&bin, &text)?;
-    let engine = Engine::new(EngineOptions::default(), Clock::system());
-    let (mut same, mut unexplained) = (0, 0);
-    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    random = Random::new(seed);
+    let mut sides = Sides::start(&bin, data::build(&mut random)?)?;
     for _ in 0..count {
         let query = queries::Generator(&mut random).query();
         let start = data::START + (random.below(3_700) as i64 - 60) * 1000;
         let step = if random.chance(50) { 0 } else { [15_000, 30_000, 60_000, 7_000, 300_000][random.below(5)] };
         let end = start + step * random.below(21) as i64;
-        let theirs = peer.ask(&query, start, end, step)?;
+        sides.ask(&query, start, end, step)?;
+    }
+    Ok(sides.report())
+}
+
+/// Both engines over the same data, and what came of asking them.
+struct Sides {
+    peer: peer::Peer,
+    engine: Engine,
+    memory: storage::Memory,
+    same: usize,
+    unexplained: usize,
+    known: BTreeMap<&'static str, usize>,
+}
+
+impl Sides {
+    fn start(bin: &std::path::Path, (text, memory): (String, storage::Memory)) -> Result<Self> {
+        let engine = Engine::new(EngineOptions::default(), Clock::system());
+        let (same, unexplained, known) = (0, 0, BTreeMap::new());
+        Ok(Self { peer: peer::Peer::start(bin, &text)?, engine, memory, same, unexplained, known })
+    }
+
+    /// Asks both; a step of 0 is an instant query.
+    fn ask(&mut self, query: &str, start: i64, end: i64, step: i64) -> Result<()> {
+        let theirs = self.peer.ask(query, start, end, step)?;
         let ours = if step == 0 {
-            engine.instant(&memory, &query, Timestamp(start))
+            self.engine.instant(&self.memory, query, Timestamp(start))
         } else {
-            engine.range(&memory, &query, Timestamp(start), Timestamp(end), step.unsigned_abs())
+            self.engine.range(&self.memory, query, Timestamp(start), Timestamp(end), step.unsigned_abs())
         };
-        let Err(difference) = compare(&theirs, ours, digits(&query)) else {
-            same += 1;
-            continue;
+        let Err(difference) = compare(&theirs, ours, digits(query)) else {
+            self.same += 1;
+            return Ok(());
         };
-        match explained(&query, step, &difference) {
-            Some(why) => *known.entry(why).or_default() += 1,
+        match explained(query, step, &difference) {
+            Some(why) => *self.known.entry(why).or_default() += 1,
             None => {
-                unexplained += 1;
+                self.unexplained += 1;
                 println!("{query}\n    at {start}..{end} step {step}: {difference:#}");
             }
         }
+        Ok(())
     }
-    println!("{count} queries, seed {seed}: {same} same, {unexplained} unexplained");
-    known.iter().for_each(|(why, count)| println!("    {count}: {why}"));
-    Ok(unexplained == 0)
+
+    /// Says how many agreed; whether nothing is unexplained.
+    fn report(&self) -> bool {
+        let count = self.same + self.unexplained + self.known.values().sum::<usize>();
+        println!("{count} queries: {} same, {} unexplained", self.same, self.unexplained);
+        self.known.iter().for_each(|(why, count)| println!("    {count}: {why}"));
+        self.unexplained == 0
+    }
 }
 
 /// Why answers may differ without one of them being wrong.

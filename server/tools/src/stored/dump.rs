@@ -1,6 +1,6 @@
 //! Samples as text: `dump` and `dump-openmetrics`.
 
-use crate::{DATA, arguments::Arguments, folder};
+use super::{DATA, arguments::Arguments, folder};
 use anyhow::Context;
 use cli::{Command, Flag};
 use exposition::write_float;

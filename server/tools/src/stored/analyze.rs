@@ -1,6 +1,6 @@
 //! `analyze`: what the series of a block are made of.
 
-use crate::{DATA, arguments::Arguments, folder, list};
+use super::{DATA, arguments::Arguments, folder, list};
 use anyhow::{Context, bail};
 use blocks::Block;
 use cli::{Command, Flag};

@@ -1,6 +1,6 @@
 //! `create-blocks-from openmetrics`: text with timestamps becomes blocks. Memory: the file and its samples.
 
-use crate::{arguments::Arguments, list};
+use super::{arguments::Arguments, list};
 use anyhow::{Context, bail};
 use blocks::{BLOCK_MS, BlockWriter, Samples};
 use cli::{Command, Flag};
@@ -27,7 +27,7 @@ pub(crate) fn command() -> Command {
 /// Writes the blocks and their table.
 pub(crate) fn run(args: &Arguments, out: &mut dyn Write) -> anyhow::Result<()> {
     let file = args.place(0).context("required argument 'input file' not provided")?;
-    let folder = args.place(1).unwrap_or(crate::DATA);
+    let folder = args.place(1).unwrap_or(super::DATA);
     let text = std::fs::read(file).with_context(|| format!("reading {file}"))?;
     let all = parse(&text, args.flags.list("label")).with_context(|| format!("parsing {file}"))?;
     let disk = Disk::open(folder).with_context(|| format!("opening {folder}"))?;

@@ -1,6 +1,6 @@
 //! `list`: the blocks of a folder, or the parts of a store, as a table.
 
-use crate::{DATA, arguments::Arguments, folder};
+use super::{DATA, arguments::Arguments, folder};
 use anyhow::Context;
 use blocks::Meta;
 use cli::{Command, Flag};
