@@ -69,6 +69,37 @@ pub struct Config {
     pub out_of_order_window: Duration,
     /// Exemplars kept when the feature is on.
     pub exemplars_max: usize,
+    /// How long samples are kept; what it says wins over the flags.
+    pub retention: Retention,
+}
+
+/// How long samples are kept.
+#[derive(Clone, Debug, Default)]
+pub struct Retention {
+    /// Age beyond which they go.
+    pub time: Option<Duration>,
+    /// Bytes of all parts beyond which the oldest go.
+    pub bytes: Option<u64>,
+    /// The same as a share of the disk, in percent.
+    pub percentage: Option<f64>,
+    /// Series that have an age of their own; the first that matches decides.
+    pub series: Vec<tsdb::Retention>,
+}
+
+fn retention(keys: keys::RetentionKeys) -> Result<Retention, String> {
+    let bytes = keys.size.map(|size| size.0).filter(|bytes| *bytes > 0);
+    if let Some(percent) = keys.percentage.filter(|percent| !(0.0..=100.0).contains(percent)) {
+        return Err(format!("storage.tsdb.retention.percentage must be from 0 to 100, and is {percent}"));
+    }
+    let mut series = Vec::new();
+    for rule in keys.series {
+        let matchers = promql::parse_selector(&rule.selector)
+            .map_err(|error| format!("storage.tsdb.retention.series: {:?}: {error}", rule.selector))?;
+        let keep_ms = i64::try_from(rule.time.0.as_millis()).unwrap_or(i64::MAX);
+        series.push(tsdb::Retention { matchers, keep_ms });
+    }
+    let percentage = keys.percentage.filter(|percent| *percent > 0.0);
+    Ok(Retention { time: keys.time.map(|span| span.0), bytes, percentage, series })
 }
 
 /// Exemplars kept when the configuration says nothing. Upstream's number.
@@ -123,7 +154,9 @@ impl Config {
         let external_labels = external_labels(global.external_labels.unwrap_or_default(), &variable).map_err(plain)?;
         let minute = Duration::from_millis(job::MINUTE_MS);
         let storage = file.storage.unwrap_or_default();
-        let window = storage.tsdb.unwrap_or_default().out_of_order_time_window;
+        let tsdb = storage.tsdb.unwrap_or_default();
+        let window = tsdb.out_of_order_time_window;
+        let retention = retention(tsdb.retention.unwrap_or_default()).map_err(plain)?;
         let exemplars = storage.exemplars.unwrap_or_default().max_exemplars.unwrap_or(EXEMPLARS_MAX);
         let query_log = global.query_log_file.filter(|name| !name.is_empty()).map(|name| folder.join(name));
         Ok(Self {
@@ -135,6 +168,7 @@ impl Config {
             discovery: jobs.discovery,
             out_of_order_window: window.map_or(Duration::from_millis(0), |span| span.0),
             exemplars_max: usize::try_from(exemplars).unwrap_or(0),
+            retention,
         })
     }
 }

@@ -136,6 +136,7 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         let late = late.clone();
         let store = env.tasks.blocking("storage start", move || store::open(disk, options, &late)).await;
         let store = store.map_err(|panic| anyhow::anyhow!("reading the store failed: {}", panic.message))??;
+        store.set_retention(config.retention.series.clone());
         store::keep(&env, &registry, &store);
         running.scraper.apply(config.scrape);
         running.discovery.apply(&config.discovery);

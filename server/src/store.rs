@@ -20,6 +20,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
 pub(crate) fn apply(store: &Tsdb, config: &Config, exemplars: bool) {
     store.set_out_of_order_window(i64::try_from(config.out_of_order_window.as_millis()).unwrap_or(i64::MAX));
     store.set_exemplars_max(if exemplars { config.exemplars_max } else { 0 });
+    store.set_retention(config.retention.series.clone());
 }
 
 /// What flags and configuration file say of the store.
@@ -27,6 +28,7 @@ pub(crate) fn options(parsed: &Parsed, config: &Config) -> anyhow::Result<tsdb::
     let retention = parsed.str("storage.tsdb.retention.time");
     let retention =
         model::Duration::parse(retention).with_context(|| format!("--storage.tsdb.retention.time={retention}"))?;
+    let retention = config.retention.time.unwrap_or(retention);
     let size = parsed.str("storage.tsdb.retention.size");
     let bytes = if size.is_empty() {
         0
@@ -46,7 +48,8 @@ pub(crate) fn options(parsed: &Parsed, config: &Config) -> anyhow::Result<tsdb::
         out_of_order_ms: i64::try_from(config.out_of_order_window.as_millis()).unwrap_or(i64::MAX),
         exemplars_max: if scrape_features(parsed).exemplars { config.exemplars_max } else { 0 },
         retention_ms: i64::try_from(retention.as_millis()).ok().filter(|age| *age > 0),
-        retention_bytes: (bytes > 0).then_some(bytes),
+        retention_bytes: config.retention.bytes.or((bytes > 0).then_some(bytes)),
+        retention_percentage: config.retention.percentage,
         ..tsdb::Options::default()
     })
 }

@@ -28,6 +28,7 @@ usage: cargo xtask TASK
   bench [NAME…] [--bin DIR]        time ours against upstream's in the same run; there are disk, exporter, push
   page [--browser PROGRAM]         use the gateway's page in Chromium with 10,000 groups
   faults push                      kill the gateway 200 times under parallel pushes and look for what it acknowledged
+  simulate [--seeds N] [--first N] the store on a simulated disk: random lives, crash points, single faults
   new collector|function|discovery|receiver NAME
                                    the file of a new thing and its line";
 
@@ -51,6 +52,7 @@ fn run(args: &[String]) -> Result<()> {
         Some("bench") => bench::run(&args[1..]),
         Some("page") => page::run(&args[1..]),
         Some("faults") => faults(&args[1..]),
+        Some("simulate") => simulate(&args[1..]),
         Some("new") => new::run(&args[1..]),
         _ => bail!("{USAGE}"),
     }
@@ -70,6 +72,12 @@ fn faults(args: &[String]) -> Result<()> {
 fn check() -> Result<()> {
     cargo(&["test"])?;
     lints()
+}
+
+fn simulate(args: &[String]) -> Result<()> {
+    let mut all = vec!["run", "--release", "--quiet", "--package", "tsdb", "--example", "simulate", "--"];
+    all.extend(args.iter().map(String::as_str));
+    cargo(&all)
 }
 
 fn lints() -> Result<()> {

@@ -62,9 +62,28 @@ pub(crate) struct Storage {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreKeys {
     pub(crate) out_of_order_time_window: Option<Span>,
-    pub(crate) retention: Unbuilt,
+    pub(crate) retention: Option<RetentionKeys>,
     pub(crate) stale_series_compaction_threshold: Unbuilt,
     pub(crate) chunk_encoding: Unbuilt,
+}
+
+/// How long samples are kept. `series` is ours.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RetentionKeys {
+    pub(crate) time: Option<Span>,
+    pub(crate) size: Option<Size>,
+    pub(crate) percentage: Option<f64>,
+    pub(crate) series: Vec<SeriesRetentionKeys>,
+}
+
+/// How long samples of the series are kept that a selector names.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SeriesRetentionKeys {
+    #[serde(rename = "match")]
+    pub(crate) selector: String,
+    pub(crate) time: Span,
 }
 
 /// Of exemplars.

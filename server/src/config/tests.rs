@@ -62,6 +62,14 @@ fn the_store_takes_its_settings_from_the_file() {
     let config = parse("storage:\n").expect("nothing is its defaults");
     assert_eq!((config.out_of_order_window.as_millis(), config.exemplars_max), (0, 100_000));
     assert_eq!(parse("storage: {exemplars: {max_exemplars: -1}}").expect("none").exemplars_max, 0);
+    let text =
+        "storage: {tsdb: {retention: {time: 30d, size: 1GB, percentage: 7.5, series: [{match: 'up', time: 1h}]}}}";
+    let retention = parse(text).expect("must load").retention;
+    assert_eq!((retention.bytes, retention.percentage), (Some(1 << 30), Some(7.5)));
+    assert_eq!(retention.series.iter().map(|rule| rule.keep_ms).collect::<Vec<_>>(), [3_600_000]);
+    assert!(parse("storage: {tsdb: {retention: {percentage: 101}}}").expect_err("too much").contains("percentage"));
+    let text = "storage: {tsdb: {retention: {series: [{match: '{', time: 1h}]}}}";
+    assert!(parse(text).expect_err("no selector").contains("retention.series"));
     assert!(parse("storage: {tsdb: {window: 1m}}").expect_err("no such key").contains("window"));
 }
 

@@ -214,7 +214,14 @@ fn restore_head(
     }
 }
 
+/// Keeps a file that is not what was written out of the way. One that the disk would not give now may be whole, and is
+/// left for another start.
 fn set_aside(disk: &Disk, name: &str, error: &Error) -> Result<(), Error> {
+    if let Error::Disk { what, source } = error
+        && !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+    {
+        return Err(Error::Disk { what: what.clone(), source: io::Error::new(source.kind(), source.to_string()) });
+    }
     tracing::error!(file = name, %error, "a file of the store cannot be read and is set aside; the rest is served");
     disk.create_dir(ASIDE).map_err(Error::disk("making the folder aside"))?;
     match disk.rename(name, &format!("{ASIDE}/{name}")) {

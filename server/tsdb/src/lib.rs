@@ -4,7 +4,7 @@
 //! of samples become a part, small parts are merged into larger ones, and old parts are removed. The manifest says which
 //! parts and which head snapshot count: it is replaced in one step, and whatever it does not name is no part of the
 //! store. Formats: `docs/format/part.md`, `head.md` and `log.md`. What this crate leaves out:
-//! deletion of series, and blocks of upstream.
+//! blocks of upstream, which `blocks` reads and writes.
 
 mod admin;
 mod clocks;

@@ -91,6 +91,9 @@ fn matches(selectors: &[Vec<Matcher>], labels: &Labels) -> bool {
     selectors.iter().any(|matchers| matchers.iter().all(passes))
 }
 
+/// Labels, samples and count of chunks of the series that a reader gives next.
+type Next = (Labels, Samples, usize);
+
 /// The same of blocks, which may overlap.
 pub(crate) fn each_of_blocks(
     all: &[Block],
@@ -98,7 +101,7 @@ pub(crate) fn each_of_blocks(
     selectors: &[Vec<Matcher>],
     mut visit: impl FnMut(&Labels, Samples) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut readers: Vec<(SeriesReader<'_>, Option<(Labels, Samples, usize)>)> = Vec::new();
+    let mut readers: Vec<(SeriesReader<'_>, Option<Next>)> = Vec::new();
     for block in all.iter().filter(|block| block.meta.min_time <= max && block.meta.max_time > min) {
         let mut reader = block.series();
         let first = reader.next_series()?;
