@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Some("node_exporter" | "narthex-exporter") => return service("exporter", args),
         Some("pushgateway" | "narthex-pushgateway") => return service("pushgateway", args),
         Some("prometheus" | "narthex-server") => return service("server", args),
+        Some("promtool") => return tools::main(args),
         _ => {}
     }
     match args.first().map(String::as_str) {
@@ -24,9 +25,13 @@ fn main() -> ExitCode {
             service(&name, args.split_off(1))
         }
         Some("push") => pushgateway::push::main(args.split_off(1)),
+        Some(word) if tools::knows(word) => tools::main(args),
         Some("up") => stack::main(args.split_off(1)),
         Some(word) if !word.starts_with('-') && !word.starts_with('@') => {
-            eprintln!("narthex: error: unknown command {word:?}; there are exporter, pushgateway, push, server and up");
+            eprintln!(
+                "narthex: error: unknown command {word:?}; there are exporter, pushgateway, push, server, up, and \
+                 promtool's check, promql, query and tsdb"
+            );
             ExitCode::from(1)
         }
         _ => stack::main(args),

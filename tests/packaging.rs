@@ -62,3 +62,15 @@ fn containers_of_kubernetes_start_with_their_arguments() {
     }
     assert_eq!(seen, packaging("kubernetes").len());
 }
+
+#[test]
+fn the_configuration_of_the_server_in_kubernetes_is_one() {
+    let all = packaging("kubernetes");
+    let (_, text) = all.iter().find(|(file, _)| file.ends_with("server.yaml")).expect("the server's file");
+    let after = text.split_once("  prometheus.yml: |\n").expect("a configuration").1;
+    let block: String =
+        after.split_inclusive('\n').take_while(|line| line.starts_with("    ")).map(|line| &line[4..]).collect();
+    let config = server::Config::parse(&block, Path::new("prometheus.yml")).expect("a configuration");
+    let jobs: Vec<&str> = config.scrape.iter().map(|job| job.job_name.as_str()).collect();
+    assert_eq!(jobs, ["node-exporter", "pushgateway", "annotated-pods"]);
+}

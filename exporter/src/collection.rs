@@ -230,6 +230,11 @@ impl Collection {
         self.collectors.running.iter().enumerate().filter_map(report).collect()
     }
 
+    /// Octets received and sent in the network of this process, where the last pass has met them.
+    pub(crate) fn octets(&self) -> Option<[f64; 2]> {
+        self.collectors.host.octets()
+    }
+
     /// Threads that a collector has kept past its deadline.
     pub(crate) fn stuck(&self) -> usize {
         self.crew.stuck() + self.collectors.host.stuck().count()

@@ -6,8 +6,8 @@
 //! - Passes at the same time share runs: a place that is queued or running already is joined, not run twice.
 //! - A collector that does not return keeps one thread and its own place. It is not started again until it returns, so
 //!   its threads do not add up, and later passes do not wait for it once it is older than their patience.
-//! - When nothing moves for [`STALL`], another thread goes on with the queue. Collectors that were slow the last time
-//!   have a thread of their own from the start.
+//! - When nothing moves for [`STALL`], another thread goes on with the queue. Collectors that were slow the last
+//!   [`SLOW_RUNS`] times have a thread of their own from the start; once may be the work of a busy machine.
 //!
 //! The buffers of a place are used again, so that a warm pass does not allocate for samples.
 
@@ -22,8 +22,9 @@ use tokio::sync::Notify;
 pub(crate) const THREADS_MAX: usize = 16;
 /// How long the queue may stand still before another thread takes over.
 pub(crate) const STALL: Duration = Duration::from_millis(100);
-/// A collector that took longer gets a thread of its own the next time.
+/// A collector that took longer so many times in a row gets a thread of its own the next time.
 const SLOW_SECONDS: f64 = 0.01;
+const SLOW_RUNS: u8 = 2;
 
 /// What one run of a collector brought.
 #[derive(Debug, Default)]
@@ -69,6 +70,8 @@ struct Place {
     done: u64,
     /// A pass gave up on the present run.
     late: bool,
+    /// Slow runs in a row.
+    slow: u8,
     outcome: Option<Arc<Outcome>>,
     spare: Option<Arc<Outcome>>,
 }
@@ -121,8 +124,16 @@ impl Drop for Crew {
 impl Crew {
     /// A board with `places` places; threads start with the first pass.
     pub(crate) fn new(work: Box<dyn Work>, places: usize, clock: Clock) -> Crew {
-        let place =
-            || Place { state: State::Idle, since: None, begun: 0, done: 0, late: false, outcome: None, spare: None };
+        let place = || Place {
+            state: State::Idle,
+            since: None,
+            begun: 0,
+            done: 0,
+            late: false,
+            slow: 0,
+            outcome: None,
+            spare: None,
+        };
         let places = std::iter::repeat_with(place).take(places).collect();
         let board = Board { places, queue: VecDeque::new(), threads: 0, idle: 0, finished: 0, closed: false };
         let shared = Shared { work, board: Mutex::new(board), queued: Condvar::new(), changed: Notify::new() };
@@ -196,7 +207,7 @@ impl Crew {
                 place.state = State::Queued;
                 place.since = Some(now);
                 place.begun += 1;
-                if place.outcome.as_ref().is_some_and(|last| last.seconds > SLOW_SECONDS) {
+                if place.slow >= SLOW_RUNS {
                     slow += 1;
                     board.queue.push_front(*index);
                 } else {
@@ -321,6 +332,7 @@ fn settle(shared: &Shared, board: &mut Board, index: usize, outcome: Arc<Outcome
     place.state = State::Idle;
     place.late = false;
     place.done = place.begun;
+    place.slow = if outcome.seconds > SLOW_SECONDS { place.slow.saturating_add(1) } else { 0 };
     place.spare = place.outcome.replace(outcome);
     if empty {
         shared.changed.notify_waiters();

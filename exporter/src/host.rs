@@ -15,8 +15,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// No file of procfs that a collector reads is longer than this.
 const PROC_BYTES_MAX: usize = 16 << 20;
@@ -120,6 +120,15 @@ pub(crate) struct Host {
     pool: Arc<Pool>,
     round: Arc<AtomicU64>,
     links: Arc<Links>,
+    octets: Arc<Mutex<(u64, [f64; 2])>>,
+    stat: Arc<Mutex<Shared>>,
+}
+
+/// A text that several collectors look at, and the pass it was read for.
+#[derive(Debug, Default)]
+struct Shared {
+    round: Option<u64>,
+    text: Arc<String>,
 }
 
 fn is_kernel_at(path: &Path) -> bool {
@@ -144,6 +153,8 @@ impl Host {
             pool: Arc::default(),
             round: Arc::default(),
             links: Arc::default(),
+            octets: Arc::default(),
+            stat: Arc::default(),
         }
     }
 
@@ -155,6 +166,20 @@ impl Host {
     /// The number of the last pass that began. What was read under this number is as young as any pass needs it.
     pub(crate) fn round(&self) -> u64 {
         self.round.load(Ordering::Relaxed)
+    }
+
+    /// Notes the octets that the kernel counts as received and sent in the network of this process.
+    pub(crate) fn note_octets(&self, octets: [f64; 2]) {
+        // Another prefix may be a copy, and its network another one.
+        if self.kernel_proc {
+            *self.octets.lock().unwrap_or_else(PoisonError::into_inner) = (self.round(), octets);
+        }
+    }
+
+    /// What was noted in this pass.
+    pub(crate) fn octets(&self) -> Option<[f64; 2]> {
+        let (round, octets) = *self.octets.lock().unwrap_or_else(PoisonError::into_inner);
+        (round > 0 && round == self.round()).then_some(octets)
     }
 
     /// The network devices of this process, read once a pass.
@@ -234,6 +259,26 @@ impl Host {
                 .map_err(failure)?;
         }
         Ok(Text::new(bytes, &self.pool))
+    }
+
+    /// The file `stat`, read once a pass.
+    pub(crate) fn read_stat(&self) -> Result<Arc<String>, Failure> {
+        let mut shared = self.stat.lock().unwrap_or_else(PoisonError::into_inner);
+        let round = self.round();
+        if shared.round != Some(round) {
+            shared.round = None;
+            let text = self.read_proc("stat")?;
+            match Arc::get_mut(&mut shared.text) {
+                Some(kept) => {
+                    kept.clear();
+                    kept.push_str(&text);
+                }
+                // A collector that is late may still look at the last one.
+                None => shared.text = Arc::new((*text).to_owned()),
+            }
+            shared.round = Some(round);
+        }
+        Ok(shared.text.clone())
     }
 
     /// The number a small file of procfs holds.

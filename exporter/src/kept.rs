@@ -49,19 +49,32 @@ const ONE_PIECE: &[&str] = &[
     "stat",
     "sys/",
 ];
+/// Files whose records are short: a first read that ends well before the kernel's page is full has brought all.
+const SHORT_RECORDS: &[&str] =
+    &["diskstats", "net/arp", "net/softnet_stat", "net/stat/nf_conntrack", "net/udp", "net/udp6", "vmstat"];
+/// The kernel's page, less more than the longest of those records.
+const PAGE_LEFT: usize = 4096 - 512;
 
 #[derive(Debug, Clone)]
 struct Entry {
     file: Arc<File>,
     /// What the last read of the whole file brought.
     size: usize,
-    one_piece: bool,
+    /// A read that leaves room and ends below this has brought all.
+    ends_below: usize,
+}
+
+/// A folder, and when it was last found under its name.
+#[derive(Debug)]
+struct Listing {
+    dir: Dir,
+    found: Monotonic,
 }
 
 #[derive(Debug, Default)]
 struct State {
     files: HashMap<String, Entry>,
-    listings: HashMap<String, Arc<Mutex<Dir>>>,
+    listings: HashMap<String, Arc<Mutex<Listing>>>,
     /// Inode of each folder that was checked.
     folders: HashMap<String, u64>,
     /// Since when a path is known to be missing.
@@ -149,10 +162,15 @@ impl Kept {
     pub(crate) fn list(&self, key: &str, path: &Path) -> io::Result<Vec<String>> {
         let open = self.state().listings.get(key).cloned();
         if let Some(dir) = open {
-            let mut dir = dir.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = names(&mut dir)?;
+            let mut listing = dir.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = names(&mut listing.dir)?;
             // An empty answer may also mean that the folder is gone and another one has its name.
-            if !found.is_empty() || same(&dir, path) {
+            let now = self.clock.now();
+            if !found.is_empty() || now - listing.found < ABSENT {
+                return Ok(found);
+            }
+            if same(&listing.dir, path) {
+                listing.found = now;
                 return Ok(found);
             }
             self.state().listings.remove(key);
@@ -162,7 +180,8 @@ impl Kept {
         if kernel(&dir) {
             let mut state = self.state();
             if state.has_room(self.max, self.clock.now()) {
-                state.listings.insert(key.to_owned(), Arc::new(Mutex::new(dir)));
+                let listing = Listing { dir, found: self.clock.now() };
+                state.listings.insert(key.to_owned(), Arc::new(Mutex::new(listing)));
             }
         }
         Ok(found)
@@ -212,11 +231,9 @@ impl Kept {
         if let Some(entry) = self.state().files.get(key) {
             return Ok(entry.clone());
         }
-        let one_piece =
-            ONE_PIECE.iter().any(|name| if name.ends_with('/') { key.starts_with(name) } else { key == *name });
-        let entry = Entry { file: Arc::new(File::open(path())?), size: 0, one_piece };
+        let entry = Entry { file: Arc::new(File::open(path())?), size: 0, ends_below: ends_below(key) };
         if !kernel(&*entry.file) {
-            return Ok(Entry { one_piece: false, ..entry });
+            return Ok(Entry { ends_below: 0, ..entry });
         }
         let mut state = self.state();
         if state.has_room(self.max, self.clock.now()) {
@@ -229,6 +246,16 @@ impl Kept {
     #[cfg(test)]
     fn count(&self) -> usize {
         self.state().files.len()
+    }
+}
+
+/// Below which length a read that leaves room was the last, by the file's name.
+fn ends_below(key: &str) -> usize {
+    let named = |name: &&str| if name.ends_with('/') { key.starts_with(*name) } else { key == *name };
+    match () {
+        () if ONE_PIECE.iter().any(named) => usize::MAX,
+        () if SHORT_RECORDS.iter().any(named) => PAGE_LEFT,
+        () => 0,
     }
 }
 
@@ -264,7 +291,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Reads until the end. A short read is not the end in procfs, where a record that does not fit waits for the next
-/// read, except for files of one piece.
+/// read, except for the files that are known.
 fn whole(entry: &Entry, max: usize, into: &mut Vec<u8>) -> io::Result<()> {
     into.resize((entry.size + ROOM).min(max), 0);
     let mut length = 0;
@@ -275,7 +302,7 @@ fn whole(entry: &Entry, max: usize, into: &mut Vec<u8>) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         }
-        if length < into.len() && entry.one_piece {
+        if length < into.len().min(entry.ends_below) {
             break;
         }
         if length == into.len() {
@@ -324,6 +351,27 @@ mod tests {
             let ours = read(&kept, "net/netstat", "/proc/net/netstat", 1 << 20).expect("readable");
             assert_eq!(ours.iter().filter(|byte| **byte == b'\n').count() % 2, 0, "pairs of lines");
             assert!(ours.ends_with(b"\n") && ours.starts_with(b"TcpExt: "));
+        }
+    }
+
+    #[test]
+    fn which_reads_are_the_last() {
+        for (key, length) in [
+            ("stat", usize::MAX),
+            ("sys/fs/file-nr", usize::MAX),
+            ("pressure/io", usize::MAX),
+            ("net/udp6", PAGE_LEFT),
+            ("interrupts", 0),
+            ("statistics", 0),
+            ("schedstat", 0),
+        ] {
+            assert_eq!(ends_below(key), length, "{key}");
+        }
+        for name in SHORT_RECORDS {
+            let path = format!("/proc/{name}");
+            let Ok(all) = std::fs::read_to_string(&path) else { continue };
+            let longest = all.split_inclusive('\n').map(str::len).max().unwrap_or(0);
+            assert!(longest < 4096 - PAGE_LEFT, "{name} has a record of {longest} bytes");
         }
     }
 

@@ -6,6 +6,7 @@
 //! device comes, goes or changes its name or address, and every [`AGAIN`]. What only files say and what stays the same
 //! is read on that occasion; speed and duplex mode are read each time, since only the driver knows them.
 
+use crate::buffers::Short;
 use crate::host::{Failure, Host, to_number};
 use crate::links::{Link, Table};
 use runtime::Monotonic;
@@ -29,8 +30,8 @@ pub(crate) struct Known {
     pub(crate) name_assign_type: Option<f64>,
     pub(crate) device_id: Option<f64>,
     /// Paths below sysfs.
-    pub(crate) speed: String,
-    pub(crate) duplex: String,
+    speed: String,
+    duplex: String,
 }
 
 /// What is known of the devices.
@@ -92,6 +93,11 @@ impl Known {
     /// The speed in Mbit/s; none where the driver has none.
     pub(crate) fn speed(&self, host: &Host) -> Option<f64> {
         to_number(&host.device_short(&self.speed).ok()?).ok()
+    }
+
+    /// The word for the duplex mode; none where the driver has none.
+    pub(crate) fn duplex(&self, host: &Host) -> Option<Short> {
+        host.device_short(&self.duplex).ok()
     }
 }
 

@@ -30,6 +30,7 @@ const ALL_MULTICAST: u16 = 61;
 /// Flags that are said in other attributes, or not at all, by the file `flags` of sysfs.
 const IFF_PROMISC: u32 = 0x100;
 const IFF_ALLMULTI: u32 = 0x200;
+const LOOPBACK: u16 = 772;
 const IFF_STATES: u32 = 0x40 | 0x10000 | 0x20000;
 /// What the kernel says since 6.0 of every device; with less, files are read.
 const ALL_SAID: u64 = 1 << MTU
@@ -114,6 +115,11 @@ impl Link {
     /// Whether the device is in use; most of its files cannot be read otherwise.
     pub(crate) fn is_up(&self) -> bool {
         self.flags & 1 == 1
+    }
+
+    /// Whether its driver can know of a speed: the device that leads back to this machine has none.
+    pub(crate) fn has_speed(&self) -> bool {
+        self.is_up() && self.hardware != LOOPBACK
     }
 
     /// Whether it waits for an event.
@@ -319,7 +325,7 @@ pub(crate) mod tests {
     fn one_question_a_round() {
         let links = Links::default();
         let first = links.read(1).expect("links");
-        assert!(first.iter().any(|link| link.name == "lo" && link.hardware == 772));
+        assert!(first.iter().any(|link| link.name == "lo" && link.hardware == LOOPBACK));
         assert!(Arc::ptr_eq(&first, &links.read(1).expect("links")));
         let second = links.read(2).expect("links");
         assert!(!Arc::ptr_eq(&first, &second), "the first is still being looked at");

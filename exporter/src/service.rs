@@ -84,7 +84,8 @@ impl Service {
     pub(crate) fn new(parsed: Parsed, environment: &Environment) -> Result<Service, crate::StartError> {
         let present = Arc::new(ArcSwap::from_pointee(Present::new(parsed, &environment.clock)?));
         let (own, build) = (Registry::new(), Registry::new());
-        metrics::process_collector(&own, &environment.clock);
+        let known = present.clone();
+        metrics::process_collector_told(&own, &environment.clock, move || known.load().collection.octets());
         metrics::build_info(&build, "node_exporter");
         let stuck = present.clone();
         own.collect(move |families| {

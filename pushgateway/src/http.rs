@@ -28,7 +28,7 @@ pub(crate) struct Service {
     pub(crate) tasks: runtime::Tasks,
     pub(crate) intake: Intake,
     /// Whose turn it is to read a large body.
-    pub(crate) large: tokio::sync::Mutex<()>,
+    pub(crate) large: Arc<tokio::sync::Mutex<()>>,
     /// Raised by `/-/quit`.
     pub(crate) shutdown: Shutdown,
     pub(crate) lifecycle: bool,
@@ -270,7 +270,7 @@ impl Service {
     ) -> Result<(), Refused> {
         let bad = |why: &dyn std::fmt::Display| Refused::new(StatusCode::BAD_REQUEST, why);
         let large = body.is_large();
-        let (gateway, intake, headers, key) = (self.gateway.clone(), self.intake.clone(), headers.clone(), key);
+        let (gateway, intake, headers) = (self.gateway.clone(), self.intake.clone(), headers.clone());
         let (method, uri) = (method.clone(), uri.clone());
         let work = move || -> Result<(Key, Result<Begun, PushError>), Refused> {
             let body = body.inflated().map_err(|stop| intake.refusal(&stop, &gateway.instruments))?;
@@ -283,7 +283,12 @@ impl Service {
         };
         let (key, begun) = if large {
             // What is made of a body is many times its size, so that there is one at a time.
-            let _turn = self.large.lock().await;
+            let turn = self.large.clone().lock_owned().await;
+            let work = move || {
+                // Also when the client has gone away meanwhile.
+                let _turn = turn;
+                work()
+            };
             let done = self.tasks.blocking("large push", work).await;
             done.map_err(|why| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, &why))??
         } else {

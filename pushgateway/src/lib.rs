@@ -7,6 +7,7 @@ mod aggregate;
 mod api;
 mod batch;
 mod body;
+mod change;
 mod expose;
 mod flags;
 mod frame;

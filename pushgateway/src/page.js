@@ -2,11 +2,17 @@
 for (const code of document.querySelectorAll(".push code")) {
   code.textContent = code.textContent.replace("__HOST__", location.origin);
 }
+// Pages that come unencrypted from another machine have no clipboard but what is selected.
+async function copy(element) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(element.textContent);
+  getSelection().selectAllChildren(element);
+  document.execCommand("copy");
+}
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if (button.hasAttribute("data-copy")) {
-    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    await copy(button.parentElement.querySelector("code"));
     button.textContent = "Copied";
     return;
   }

@@ -7,6 +7,7 @@ use crate::{
     gateway::{Caps, How, Policy, PushError},
     key::key,
     record::Record,
+    replicate::Replicas,
     store::Push,
 };
 use runtime::Shutdown;
@@ -37,9 +38,16 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 /// A gateway on a simulated disk; `None` when it could not start.
 async fn start(sim: &SimDisk) -> Option<(Arc<Gateway>, Committer)> {
+    start_with(sim, false).await
+}
+
+/// As [`start`]; one with peers remembers deletions.
+async fn start_with(sim: &SimDisk, peers: bool) -> Option<(Arc<Gateway>, Committer)> {
     let clock = Clock::simulated(1_000_000);
     let env = Environment { clock: clock.clone(), shutdown: Shutdown::new(), tasks: Tasks::new(clock.clone()) };
-    let gateway = Arc::new(Gateway::new(clock, metrics::Registry::new(), policy(), None));
+    let registry = metrics::Registry::new();
+    let replicas = peers.then(|| Replicas::new(&[], 1, &registry));
+    let gateway = Arc::new(Gateway::new(clock, registry, policy(), replicas));
     let committer = open_on(place(sim), &gateway, FOLDING, &env).await.ok()?;
     committer.spawn();
     Some((gateway, committer))
@@ -256,6 +264,33 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
         sim.power_cut(rng.next_u64());
         assert_eq!(found(&sim), now);
     });
+}
+
+#[test]
+fn deletions_that_peers_must_learn_of_are_kept_and_taken_back() {
+    for seed in 0..20 {
+        block_on(async {
+            let (sim, mut rng) = (SimDisk::new(seed), Rng::new(seed));
+            let (gateway, committer) = start_with(&sim, true).await.expect("starts");
+            for _ in 0..30 {
+                let before = Groups::of(&gateway.state.lock().store);
+                if rng.chance(30) {
+                    sim.inject(Fault::Full(rng.below(20) as u64));
+                }
+                let done = Op::random(&mut rng).perform(&gateway).await;
+                assert!(done || Groups::of(&gateway.state.lock().store) == before, "seed {seed}: taken back");
+                sim.heal();
+            }
+            let now = Groups::of(&gateway.state.lock().store);
+            if rng.chance(50) {
+                committer.finish().await;
+            }
+            sim.power_cut(rng.next_u64());
+            assert_eq!(found(&sim), now, "seed {seed}");
+            let (again, _committer) = start_with(&sim, true).await.expect("starts again");
+            assert_eq!(Groups::of(&again.state.lock().store), now, "seed {seed}");
+        });
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub async fn bind(parsed: Parsed, env: Environment) -> anyhow::Result<Bound> {
         routes,
         tasks: env.tasks.clone(),
         intake: Intake::new(body_max),
-        large: tokio::sync::Mutex::default(),
+        large: Arc::default(),
         shutdown: env.shutdown.clone(),
         lifecycle: parsed.bool("web.enable-lifecycle"),
         flags,

@@ -4,10 +4,19 @@
 //! Verdicts are upstream's: one type a name, no series twice, no reserved label, no suffix of a histogram or summary.
 //! What this module leaves out: locks, files and HTTP.
 
-use crate::{Key, body::Body, graves::Graves, line, lines::Lines, own::Own, packed};
+use crate::{
+    Key,
+    body::Body,
+    change::{Change, Side, changes, merged, side, time_changes},
+    graves::Graves,
+    line,
+    lines::Lines,
+    own::Own,
+    packed,
+};
 use exposition::{Family, MetricType};
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -70,7 +79,7 @@ pub(crate) struct Prepared {
     name: Arc<str>,
     help: String,
     kind: MetricType,
-    packed: Vec<u8>,
+    pub(crate) packed: Vec<u8>,
     entries: Vec<Vec<u8>>,
 }
 
@@ -79,7 +88,7 @@ pub(crate) struct Prepared {
 pub(crate) struct Push {
     pub(crate) key: Key,
     /// By name.
-    families: BTreeMap<Arc<str>, Prepared>,
+    pub(crate) families: BTreeMap<Arc<str>, Prepared>,
     /// What makes it contradict itself: the push only leaves a mark then.
     fault: Option<Fault>,
 }
@@ -138,7 +147,7 @@ fn prepare(key: &Key, family: &Family) -> Prepared {
 }
 
 /// The entries of a family in order.
-fn entries(key: &Key, family: &Family) -> Vec<Vec<u8>> {
+pub(crate) fn entries(key: &Key, family: &Family) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = family
         .metrics
         .iter()
@@ -188,20 +197,6 @@ fn twice(name: &str, entry: &[u8]) -> Refusal {
     Refusal(format!(
         "collected metric {name:?} {{ {labels} }} was collected before with the same name and label values"
     ))
-}
-
-/// One family of one group going into or out of the index.
-struct Side {
-    kind: MetricType,
-    help: String,
-    entries: Vec<Vec<u8>>,
-}
-
-/// What happens to one family name when a group changes.
-struct Change {
-    name: Arc<str>,
-    old: Option<Side>,
-    new: Option<Side>,
 }
 
 /// All entries of one family name.
@@ -596,64 +591,6 @@ impl Store {
             }
         }
     }
-}
-
-fn side(key: &Key, stored: &packed::Stored<'_>) -> Option<Side> {
-    let family = stored.family().ok()?;
-    Some(Side { kind: family.kind, entries: entries(key, &family), help: family.help })
-}
-
-/// The packed families of a group after a push.
-fn merged(push: &Push, old: &[u8], replace: bool, at: i64) -> Arc<[u8]> {
-    let mut all: BTreeMap<&str, (i64, &[u8])> = BTreeMap::new();
-    if !replace {
-        all.extend(packed::stored(old).map(|stored| (stored.name, (stored.at, stored.bytes))));
-    }
-    all.extend(push.families.iter().map(|(name, family)| (&**name, (at, &family.packed[..]))));
-    let mut out = Vec::new();
-    for (at, bytes) in all.values() {
-        packed::put_stored(&mut out, *at, bytes);
-    }
-    out.into()
-}
-
-/// What happens to the two times of a group.
-fn time_changes(key: &Key, old: Option<&Group>, new: Option<&Group>) -> Vec<Change> {
-    let labels = line::exposed(std::iter::empty(), key);
-    let times = |group: &Group| [group.failed, group.pushed];
-    let mut changes = Vec::with_capacity(8);
-    for (i, (name, help)) in TIMES.into_iter().enumerate() {
-        let side = |group: &Group| {
-            let entry = line::gauge_entry(name, &labels, times(group)[i] as f64 / 1000.0);
-            Side { kind: MetricType::Gauge, help: help.into(), entries: vec![entry] }
-        };
-        if old.map(|old| times(old)[i]) != new.map(|new| times(new)[i]) {
-            changes.push(Change { name: name.into(), old: old.map(side), new: new.map(side) });
-        }
-    }
-    changes
-}
-
-/// What it takes to make one state of a group from another.
-fn changes(key: &Key, old: Option<&Group>, new: Option<&Group>) -> Vec<Change> {
-    let mut changes = time_changes(key, old, new);
-    let by_name = |group: Option<&Group>| -> BTreeMap<String, Vec<u8>> {
-        let stored = group.into_iter().flat_map(|group| packed::stored(&group.families));
-        stored.map(|stored| (stored.name.to_owned(), stored.bytes.to_vec())).collect()
-    };
-    if old.zip(new).is_some_and(|(old, new)| Arc::ptr_eq(&old.families, &new.families)) {
-        return changes;
-    }
-    let (old, new) = (by_name(old), by_name(new));
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for name in names {
-        let (old, new) = (old.get(name), new.get(name));
-        if old != new {
-            let make = |bytes: Option<&Vec<u8>>| side(key, &packed::Stored { name, at: 0, bytes: bytes? });
-            changes.push(Change { name: name.as_str().into(), old: make(old), new: make(new) });
-        }
-    }
-    changes
 }
 
 /// Upstream's word for a type in messages and in its JSON.

@@ -4,7 +4,9 @@ use crate::{
     Environment,
     exchange::Exchange,
     flags::count,
+    late::Late,
     reload::{Reload, Running},
+    shown,
 };
 use anyhow::Context;
 use api::{Backend, Lifecycle, Readiness};
@@ -12,7 +14,9 @@ use cli::Parsed;
 use model::Timestamp;
 use promql::{Engine, EngineOptions, Features};
 use std::sync::Arc;
-use tsdb::Tsdb;
+
+/// Clients that may listen to notifications at once.
+const LISTENERS: usize = 16;
 
 /// Puts it together.
 pub(crate) fn backend(
@@ -20,7 +24,7 @@ pub(crate) fn backend(
     features: Features,
     env: &Environment,
     registry: &metrics::Registry,
-    store: Arc<Tsdb>,
+    store: Arc<Late>,
     running: Arc<Running>,
     reload: Reload,
 ) -> anyhow::Result<Backend> {
@@ -36,25 +40,34 @@ pub(crate) fn backend(
     let lifecycle = parsed
         .bool("web.enable-lifecycle")
         .then(|| Lifecycle { reload: Box::new(move || reload()), quit: Box::new(move || shutdown.begin()) });
-    let [targets, families, labels, last, shown] = std::array::from_fn(|_| running.clone());
+    let (damaged, progress) = (store.clone(), store.clone());
+    let [targets, families, labels, last, whole, pools] = std::array::from_fn(|_| running.clone());
     Ok(Backend {
         engine: Engine::new(options, env.clock.clone()),
         targets: Box::new(move || shown_targets(targets.scraper.targets())),
         families: Box::new(move || families.scraper.families().into_iter().map(shown_families).collect()),
-        corruptions: store.damaged(),
+        corruptions: Box::new(move || damaged.get().map_or(0, |store| store.damaged())),
         external_labels: Box::new(move || labels.external_labels.lock().clone()),
         reloaded: Box::new(move || *last.last.lock()),
         started_ms: env.clock.unix_ms(),
         retention: retention(parsed),
-        config: Box::new(move || shown.text.lock().clone()),
+        config: Box::new(move || shown::all(&whole.text.lock())),
+        pool_config: Box::new(move |name| shown::pool(&pools.text.lock(), name)),
         flags: parsed.all().map(|(name, value)| (name.to_owned(), value)).collect(),
         registry: registry.clone(),
         clock: env.clock.clone(),
         ready: Readiness::default(),
         queries: Arc::new(tokio::sync::Semaphore::new(count(parsed.int("query.max-concurrency")).max(1))),
-        receiver: parsed
-            .bool("web.enable-remote-write-receiver")
-            .then(|| Arc::new(Exchange::new(registry)) as Arc<dyn api::Remote>),
+        running: api::Running::default(),
+        admin: parsed.bool("web.enable-admin-api"),
+        // The log is read before anything is served, and in one piece.
+        replay: Box::new(move || {
+            let (first, current, last) = progress.progress.get();
+            (first, last, current)
+        }),
+        listeners: Arc::new(tokio::sync::Semaphore::new(LISTENERS)),
+        remote: Arc::new(Exchange::new(registry)),
+        receives: parsed.bool("web.enable-remote-write-receiver"),
         lifecycle,
         storage: store,
     })
@@ -85,6 +98,7 @@ fn shown_targets(view: scrape::TargetsView) -> api::Targets {
         pool: target.pool,
         discovered: target.discovered,
         labels: target.labels,
+        global_url: global(&target.url),
         url: target.url,
         interval: target.interval,
         timeout: target.timeout,
@@ -99,6 +113,16 @@ fn shown_targets(view: scrape::TargetsView) -> api::Targets {
         active: view.active.into_iter().map(active).collect(),
         dropped: view.dropped.into_iter().map(dropped).collect(),
         dropped_counts: view.dropped_counts,
+    }
+}
+
+/// The address of a target as others reach it: one of this host by the host's name.
+fn global(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let local = ["localhost", "127.0.0.1", "[::1]"].into_iter().find_map(|host| rest.strip_prefix(host));
+    match local.filter(|rest| rest.starts_with([':', '/', '?']) || rest.is_empty()) {
+        Some(rest) => format!("{scheme}://{}{rest}", runtime::host_name()),
+        None => url.to_owned(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The protocols between servers, for the API: what `remote` says, as statuses and headers.
 
-use api::{Remote, Reply, Request};
+use api::{Chosen, Remote, Reply, Request};
 use metrics::Counter;
-use model::Timestamp;
-use remote::{Import, ImportError, Imported, Limits};
+use model::{Labels, Timestamp};
+use remote::{Import, ImportError, Imported, Kind, Limits, Read, ReadFailure};
 use storage::Storage;
 
 /// Errors as text.
@@ -89,6 +89,38 @@ impl Remote for Exchange {
         }
         let (imported, result) = import.finish();
         told(imported, result)
+    }
+
+    fn choose(&self, body: &[u8]) -> Result<Box<dyn Chosen>, Reply> {
+        match Read::parse(body) {
+            Ok(read) => Ok(Box::new(Reading(read))),
+            Err(failure) => Err(unread(&failure)),
+        }
+    }
+}
+
+/// A remote read that is understood.
+struct Reading(Read);
+
+fn unread(failure: &ReadFailure) -> Reply {
+    refused(if matches!(failure, ReadFailure::Storage(_)) { 500 } else { 400 }, &failure.to_string())
+}
+
+impl Chosen for Reading {
+    fn headers(&self) -> (&'static str, Option<&'static str>) {
+        match self.0.kind {
+            Kind::Samples => ("application/x-protobuf", Some("snappy")),
+            Kind::Chunks => ("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse", None),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        storage: &dyn Storage,
+        external: &Labels,
+        take: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), Reply> {
+        self.0.answer(storage, external, take).map_err(|failure| unread(&failure))
     }
 }
 

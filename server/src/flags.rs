@@ -53,6 +53,7 @@ pub fn command() -> Command {
             "Maximum duration before timing out read of the request, and closing idle connections.",
         ))
         .flag(Flag::boolean("web.enable-lifecycle", false, "Enable shutdown and reload via HTTP request."))
+        .flag(Flag::boolean("web.enable-admin-api", false, "Enable API endpoints for admin control actions."))
         .flag(Flag::boolean(
             "web.enable-remote-write-receiver",
             false,

@@ -7,8 +7,10 @@ mod backend;
 mod config;
 mod exchange;
 mod flags;
+mod late;
 mod numbers;
 mod reload;
+mod shown;
 mod store;
 
 pub use config::{Config, ConfigError};
@@ -57,18 +59,24 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
     let folder = parsed.str("storage.tsdb.path").to_owned();
     let disk = Disk::open(&folder)
         .with_context(|| format!("opening the data folder {folder:?}; choose another by --storage.tsdb.path"))?;
+    if blocks::is_upstream(&disk)? {
+        anyhow::bail!(
+            "the data folder {folder:?} is one of upstream's server and stays as it is; choose another by \
+             --storage.tsdb.path, and take the data into it by `narthex tsdb import {folder} FOLDER`"
+        );
+    }
     let _lock =
         disk.lock("lock").with_context(|| format!("locking the data folder {folder:?}; another server uses it"))?;
     let registry = metrics::Registry::new();
     metrics::process_collector(&registry, &env.clock);
     metrics::build_info(&registry, "prometheus");
-    let store = Arc::new(store::open(&parsed, disk, &config)?);
-    numbers::register(&registry, &store);
-    store::keep(&env, &registry, &store);
+    let late = Arc::new(late::Late::new());
+    let options = store::options(&parsed, &config)?;
+    numbers::register(&registry, &late);
 
     let listeners = web::Listeners::bind(&web_config(&parsed))?;
-    let storage: Arc<dyn storage::Storage> = store.clone();
-    let counters = scrape::Counters::new(&registry);
+    let storage: Arc<dyn storage::Storage> = late.clone();
+    let counters = scrape::Counters::new(&registry, &env.clock);
     let seed = seed(&config);
     let scraper = scrape::Scraper::new(
         storage,
@@ -92,40 +100,64 @@ pub async fn run(parsed: Parsed, env: Environment, embedded: Option<&str>) -> an
         &registry,
         Box::new(move |job, groups| found.update(job, groups)),
     );
-    scraper.apply(config.scrape);
-    discovery.apply(&config.discovery);
     let running = Arc::new(Running {
         scraper,
         discovery,
         text: Mutex::new(config.text),
         external_labels: Mutex::new(config.external_labels),
-        last: Mutex::new(api::Reloaded { worked: true, at_ms: env.clock.unix_ms() }),
+        last: Mutex::new(api::Reloaded { worked: true, tried_ms: env.clock.unix_ms(), at_ms: env.clock.unix_ms() }),
     });
     reload::register(&registry, &running);
     let reload: Reload = {
         let running = running.clone();
         let gauges = ReloadGauges::new(&registry, &env.clock);
-        let (store, exemplars) = (store.clone(), flags::scrape_features(&parsed).exemplars);
-        Arc::new(move || reload::reload(&load, &running, &gauges, &|config| store::apply(&store, config, exemplars)))
+        let (late, opened, exemplars) = (late.clone(), late.clone(), flags::scrape_features(&parsed).exemplars);
+        let apply =
+            move |config: &Config| late.get().into_iter().for_each(|store| store::apply(store, config, exemplars));
+        Arc::new(move || match opened.get() {
+            Some(_) => reload::reload(&load, &running, &gauges, &apply),
+            None => Err("the log is still being read, reload when the server is ready".to_owned()),
+        })
     };
-    let backend = backend::backend(&parsed, features, &env, &registry, store.clone(), running.clone(), reload.clone())?;
+    let backend = backend::backend(&parsed, features, &env, &registry, late.clone(), running.clone(), reload.clone())?;
     reload::watch_hangups(&env, reload)?;
     let ready = backend.ready.clone();
-    ready.set(true);
-    tracing::info!("Server is ready to receive web requests.");
-    let options = web::Options {
+    let web_options = web::Options {
         limits: limits(&parsed),
         clock: env.clock.clone(),
         shutdown: env.shutdown.clone(),
         tasks: env.tasks.clone(),
         registry: &registry,
     };
-    let served = listeners.serve(api::router(Arc::new(backend)), options).await;
+    let opening = async {
+        let late = late.clone();
+        let store = env.tasks.blocking("storage start", move || store::open(disk, options, &late)).await;
+        let store = store.map_err(|panic| anyhow::anyhow!("reading the store failed: {}", panic.message))??;
+        store::keep(&env, &registry, &store);
+        running.scraper.apply(config.scrape);
+        running.discovery.apply(&config.discovery);
+        ready.set(true);
+        tracing::info!("Server is ready to receive web requests.");
+        anyhow::Ok(())
+    };
+    // What waits for the store is told that it is not ready.
+    let serving = listeners.serve(api::router(Arc::new(backend)), web_options);
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        biased;
+        served = &mut serving => served,
+        opened = opening => {
+            opened?;
+            serving.await
+        }
+    };
     ready.set(false);
     env.shutdown.begin();
     running.scraper.stop();
     env.tasks.drain(Duration::from_secs(5)).await;
-    store.sync().with_context(|| format!("syncing the log in {folder}"))?;
+    if let Some(store) = late.get() {
+        store.sync().with_context(|| format!("syncing the log in {folder}"))?;
+    }
     tracing::info!("See you next time!");
     Ok(served?)
 }

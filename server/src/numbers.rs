@@ -3,6 +3,7 @@
 //! Source of the names and texts: `tsdb/head.go`, `tsdb/db.go`, `tsdb/exemplar.go` and `tsdb/wlog` of upstream. What a
 //! garbage collector or a page of upstream's log would count is left out.
 
+use crate::late::Late;
 use exposition::Family;
 use std::sync::Arc;
 use storage::Storage;
@@ -12,11 +13,12 @@ use tsdb::{Metrics, Tsdb};
 type Row = (&'static str, &'static str, f64);
 
 /// Registers upstream's metrics of storage.
-pub(crate) fn register(registry: &metrics::Registry, store: &Arc<Tsdb>) {
+pub(crate) fn register(registry: &metrics::Registry, store: &Arc<Late>) {
     let store = store.clone();
     registry.collect(move |families| {
+        let Some(store) = store.get() else { return };
         let numbers = store.metrics();
-        for (name, help, value) in head(&store, &numbers).into_iter().chain(files(&store, &numbers)) {
+        for (name, help, value) in head(store, &numbers).into_iter().chain(files(store, &numbers)) {
             families.push(Family::gauge(name, help, value));
         }
         for (name, help, value) in counted(&numbers).into_iter().chain(exemplars_counted(&numbers)) {

@@ -20,20 +20,32 @@ pub(crate) struct Running {
 pub(crate) fn register(registry: &metrics::Registry, running: &Arc<Running>) {
     let running = running.clone();
     registry.collect(move |families| {
-        let (count, bytes) = running.scraper.family_sizes();
-        for (name, help, value) in [
+        let sizes = running.scraper.family_sizes();
+        let gauge = |value: usize, job: &str| exposition::Metric {
+            labels: Labels::from_pairs([("scrape_job", job)]),
+            value: exposition::MetricValue::Gauge(value as f64),
+            at: None,
+        };
+        let (mut counts, mut bytes) = (Vec::new(), Vec::new());
+        for (job, count, size) in &sizes {
+            counts.push(gauge(*count, job));
+            bytes.push(gauge(*size, job));
+        }
+        for (name, help, metrics) in [
             (
                 "prometheus_target_metadata_cache_entries",
                 "Total number of metric metadata entries in the cache",
-                count as f64,
+                counts,
             ),
             (
                 "prometheus_target_metadata_cache_bytes",
                 "The number of bytes that are currently used for storing metric metadata in the cache",
-                bytes as f64,
+                bytes,
             ),
         ] {
-            families.push(exposition::Family::gauge(name, help, value));
+            let mut family = exposition::Family::new(name, help, model::MetricType::Gauge);
+            family.metrics = metrics;
+            families.push(family);
         }
     });
 }
@@ -79,7 +91,10 @@ pub(crate) fn reload(
 ) -> Result<(), String> {
     let loaded = load();
     gauges.set(loaded.is_ok());
-    running.last.lock().worked = loaded.is_ok();
+    {
+        let mut last = running.last.lock();
+        (last.worked, last.tried_ms) = (loaded.is_ok(), gauges.clock.unix_ms());
+    }
     let config = loaded.map_err(|error| {
         tracing::error!(%error, "Error reloading config");
         error.to_string()

@@ -3,6 +3,7 @@
 use crate::{
     Config, Environment, config,
     flags::{JOB_SERIES_FLAG, SERIES_FLAG, scrape_features},
+    late::Late,
 };
 use anyhow::Context;
 use cli::Parsed;
@@ -21,8 +22,8 @@ pub(crate) fn apply(store: &Tsdb, config: &Config, exemplars: bool) {
     store.set_exemplars_max(if exemplars { config.exemplars_max } else { 0 });
 }
 
-/// Opens the store of the data folder.
-pub(crate) fn open(parsed: &Parsed, disk: Disk, config: &Config) -> anyhow::Result<Tsdb> {
+/// What flags and configuration file say of the store.
+pub(crate) fn options(parsed: &Parsed, config: &Config) -> anyhow::Result<tsdb::Options> {
     let retention = parsed.str("storage.tsdb.retention.time");
     let retention =
         model::Duration::parse(retention).with_context(|| format!("--storage.tsdb.retention.time={retention}"))?;
@@ -36,7 +37,7 @@ pub(crate) fn open(parsed: &Parsed, disk: Disk, config: &Config) -> anyhow::Resu
             )
         })?
     };
-    let options = tsdb::Options {
+    Ok(tsdb::Options {
         series_max: parsed.int(SERIES_FLAG).unsigned_abs(),
         series_flag: "--storage.head.series-max",
         job_series_max: parsed.int(JOB_SERIES_FLAG).unsigned_abs(),
@@ -47,10 +48,15 @@ pub(crate) fn open(parsed: &Parsed, disk: Disk, config: &Config) -> anyhow::Resu
         retention_ms: i64::try_from(retention.as_millis()).ok().filter(|age| *age > 0),
         retention_bytes: (bytes > 0).then_some(bytes),
         ..tsdb::Options::default()
-    };
-    let store = Tsdb::open(disk, options)?;
+    })
+}
+
+/// Opens the store of the data folder and makes it the one that is asked. Takes as long as its log is.
+pub(crate) fn open(disk: Disk, options: tsdb::Options, late: &Late) -> anyhow::Result<Arc<Tsdb>> {
+    let store = Arc::new(Tsdb::open_watched(disk, options, &late.progress)?);
     let (records, torn) = (store.recovery().records, store.recovery().torn_bytes);
     tracing::info!(records, torn_bytes = torn, "The log was read");
+    late.set(store.clone());
     Ok(store)
 }
 

@@ -34,7 +34,7 @@ const BENCHES: &[(&str, Bench)] = &[
 ];
 
 /// Benchmarks of a program that they build themselves.
-const ALONE: &[&str] = &["exporter", "growth"];
+const ALONE: &[&str] = &["exporter", "growth", "push"];
 
 /// Runs the named benchmarks, or all. An argument that begins with a digit is a size, which a benchmark that has one
 /// looks up for itself.
@@ -66,10 +66,10 @@ impl Names for [(&str, Bench)] {
 }
 
 /// A kept connection.
-struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
-    fn open(port: u16) -> Result<Self> {
+    pub(crate) fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;
@@ -77,7 +77,7 @@ impl Connection {
     }
 
     /// One request; returns the bytes of the answer's body.
-    fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<usize> {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<usize> {
         let length = body.len();
         write!(
             self.0.get_mut(),

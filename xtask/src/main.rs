@@ -2,8 +2,10 @@
 //! in a moment.
 
 mod bench;
+mod chromium;
 mod conformance;
 mod new;
+mod page;
 mod peers;
 mod processes;
 mod tidy;
@@ -22,8 +24,10 @@ usage: cargo xtask TASK
   tidy                             the import table, file and lint rules
   conformance [SUITE…] [--data D]  run the suites under ../shared/conformance or D
   peers [PART] [--bin DIR]         scrape upstream's programs and ours crosswise and compare; or compare one part with
-                                   upstream's: exporter, promql, push
+                                   upstream's: clients (of the gateway), exporter, promql, push, remote
   bench [NAME…] [--bin DIR]        time ours against upstream's in the same run; there are disk, exporter, push
+  page [--browser PROGRAM]         use the gateway's page in Chromium with 10,000 groups
+  faults push                      kill the gateway 200 times under parallel pushes and look for what it acknowledged
   new collector|function|discovery|receiver NAME
                                    the file of a new thing and its line";
 
@@ -45,8 +49,21 @@ fn run(args: &[String]) -> Result<()> {
         Some("conformance") => conformance::run(&args[1..]),
         Some("peers") => peers::run(&args[1..]),
         Some("bench") => bench::run(&args[1..]),
+        Some("page") => page::run(&args[1..]),
+        Some("faults") => faults(&args[1..]),
         Some("new") => new::run(&args[1..]),
         _ => bail!("{USAGE}"),
+    }
+}
+
+/// The real program under faults, for longer than tests take.
+fn faults(args: &[String]) -> Result<()> {
+    match args {
+        [one] if one == "push" => sh(Command::new("cargo")
+            .args(["test", "--package", "pushgateway", "--test", "kill"])
+            .env("NARTHEX_KILLS", "200")
+            .current_dir(root())),
+        _ => bail!("usage: cargo xtask faults push"),
     }
 }
 

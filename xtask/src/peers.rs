@@ -1,14 +1,24 @@
 //! Upstream's programs and ours scrape each other; the same series with the same labels must come out on both sides.
 
+mod api;
+mod clients;
 mod remote;
+mod wire;
 
 use crate::processes::{self, free_port, http, start, wait};
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeSet, io::Write, path::Path};
 
+type Part = fn(&Path) -> Result<()>;
+
+/// Parts that are compared here.
+const OWN: &[(&str, Part)] =
+    &[("api", api::run), ("clients", clients::run), ("compliance", compliance), ("remote", remote::run)];
+
 /// Comparisons of one part: its name, its crate, the example that compares, and the program that it is given; none is
 /// the folder of all programs.
 const PARTS: &[(&str, &str, &str, Option<&str>)] = &[
+    ("blocks", "tools", "peer", None),
     ("exporter", "exporter", "peer", Some("prometheus-node-exporter")),
     ("promql", "promql", "differential", None),
     ("push", "pushgateway", "differential", Some("prometheus-pushgateway")),
@@ -22,16 +32,18 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let (bin, rest) = processes::peers(args)?;
     match rest.as_slice() {
         [] => crosswise(&bin),
-        [one] if one == "remote" => remote::run(&bin),
-        [one] if one == "compliance" => {
-            let list = crate::root().join("../shared/conformance").join(COMPLIANCE);
-            let (bin, list) = (bin.to_string_lossy(), list.to_string_lossy());
-            let example = ["run", "--release", "--quiet", "--package", "promql", "--example", "differential", "--"];
-            crate::cargo(&[&example[..], &[&bin, "compliance", &list]].concat())
+        [one] if OWN.iter().any(|(name, _)| name == one) => {
+            OWN.iter().filter(|(name, _)| name == one).try_for_each(|(_, run)| run(&bin))
         }
         [one] => {
-            let known =
-                || PARTS.iter().map(|(name, ..)| *name).chain(["compliance", "remote"]).collect::<Vec<_>>().join(", ");
+            let known = || {
+                PARTS
+                    .iter()
+                    .map(|(name, ..)| *name)
+                    .chain(OWN.iter().map(|(name, _)| *name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
             let (_, package, example, program) = PARTS
                 .iter()
                 .find(|(name, ..)| name == one)
@@ -129,4 +141,12 @@ fn series(port: u16, query: &str) -> Result<BTreeSet<String>> {
     let answer: serde_json::Value = serde_json::from_str(&body).context("the API's JSON")?;
     let rows = answer["data"]["result"].as_array().with_context(|| body.clone())?;
     Ok(rows.iter().map(|row| row["metric"].to_string()).collect())
+}
+
+/// The queries of the compliance suite, asked of both engines.
+fn compliance(bin: &Path) -> Result<()> {
+    let list = crate::root().join("../shared/conformance").join(COMPLIANCE);
+    let (bin, list) = (bin.to_string_lossy(), list.to_string_lossy());
+    let example = ["run", "--release", "--quiet", "--package", "promql", "--example", "differential", "--"];
+    crate::cargo(&[&example[..], &[&bin, "compliance", &list]].concat())
 }

@@ -31,6 +31,14 @@ impl Running {
         self.status("VmRSS:")
     }
 
+    /// Asks the program to end and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let script = format!("kill {}", self.0.id());
+        crate::sh(Command::new("sh").args(["-c", &script]))?;
+        self.0.wait()?;
+        Ok(())
+    }
+
     /// The most resident memory so far, in bytes.
     pub(crate) fn peak_bytes(&self) -> Result<u64> {
         self.status("VmHWM:")
@@ -83,9 +91,21 @@ pub(crate) fn ours() -> Result<PathBuf> {
 
 /// The exporter alone, built as it is shipped.
 pub(crate) fn exporter() -> Result<PathBuf> {
-    crate::cargo(&["build", "--profile", "dist", "--quiet", "--package", "exporter"])?;
+    alone("exporter")
+}
+
+/// The gateway alone, built as it is shipped.
+pub(crate) fn pushgateway() -> Result<PathBuf> {
+    alone("pushgateway")
+}
+
+fn alone(package: &str) -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("NARTHEX_PROGRAM") {
+        return Ok(program.into());
+    }
+    crate::cargo(&["build", "--profile", "dist", "--quiet", "--package", package])?;
     let folder = std::env::var("CARGO_TARGET_DIR").map_or_else(|_| crate::root().join("target"), PathBuf::from);
-    Ok(folder.join("dist/narthex-exporter"))
+    Ok(folder.join("dist").join(format!("narthex-{package}")))
 }
 
 /// Starts a program that says nothing.
@@ -123,6 +143,49 @@ pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> Result<St
         bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
     }
     Ok(body.to_owned())
+}
+
+/// An answer whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) location: String,
+    pub(crate) body: String,
+}
+
+/// One request, with a form as its body if there is one.
+pub(crate) fn ask(port: u16, method: &str, path: &str, form: Option<&str>) -> Result<Answer> {
+    let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+    match form {
+        Some(form) => send(port, method, path, &headers, form.as_bytes()),
+        None => send(port, method, path, &[], b""),
+    }
+}
+
+/// One POST of any bytes.
+pub(crate) fn post(port: u16, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    send(port, "POST", path, headers, body)
+}
+
+fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{method} {path}: no HTTP answer"))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
+    let header = |wanted: &str| {
+        let found = head.lines().filter_map(|line| line.split_once(": "));
+        found.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_owned()).next()
+    };
+    let [content_type, location] = ["content-type", "location"].map(|name| header(name).unwrap_or_default());
+    Ok(Answer { status, content_type, location, body: body.to_owned() })
 }
 
 /// Writes a file whole.

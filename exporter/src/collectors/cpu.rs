@@ -78,7 +78,7 @@ impl Gather for Cpu {
         if self.info {
             self.cpuinfo(host, out)?;
         }
-        self.times(&host.read_proc(PATH)?, out)?;
+        self.times(&host.read_stat()?, out)?;
         let help = "1 for a processor that the scheduler leaves alone.";
         if self.aggregate && !self.isolated.is_empty() {
             out.gauge("node_cpu_isolated", help, self.isolated.len() as f64);

@@ -126,7 +126,7 @@ impl Netclass {
         let up = link.is_up();
         let when_up = |value: u32| up.then_some(f64::from(value));
         let always = |value: u32| Some(f64::from(value));
-        let speed = if up { known.speed(host) } else { None };
+        let speed = link.has_speed().then(|| known.speed(host)).flatten();
         for (kind, name, value) in [
             (Kind::Gauge, "address_assign_type", known.address_assign_type),
             (Kind::Gauge, "carrier", when_up(link.carrier.into())),
@@ -151,7 +151,7 @@ impl Netclass {
                 set(kind, name, device, value, out);
             }
         }
-        let duplex = if up { host.device_short(&known.duplex).ok() } else { None };
+        let duplex = link.has_speed().then(|| known.duplex(host)).flatten();
         let labels = [
             ("device", device),
             ("address", link.address.as_str()),

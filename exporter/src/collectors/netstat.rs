@@ -40,6 +40,9 @@ impl Gather for Netstat {
             let mut lines = text.lines();
             while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
                 self.pair(path, names, values, out)?;
+                if let Some(octets) = octets(names, values) {
+                    host.note_octets(octets);
+                }
             }
         }
         match host.read_proc("net/snmp6") {
@@ -48,6 +51,17 @@ impl Gather for Netstat {
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// What the exporter shows of itself too.
+fn octets(names: &str, values: &str) -> Option<[f64; 2]> {
+    let names = names.strip_prefix("IpExt: ")?;
+    let values = values.strip_prefix("IpExt: ")?;
+    let value = |wanted| {
+        let mut pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
+        pairs.find(|(name, _)| *name == wanted)?.1.parse().ok()
+    };
+    Some([value("InOctets")?, value("OutOctets")?])
 }
 
 impl Netstat {
@@ -105,7 +119,16 @@ impl Netstat {
 
 #[cfg(test)]
 mod tests {
+    use super::octets;
     use crate::testing::Tree;
+
+    #[test]
+    fn octets_of_the_network() {
+        let (names, values) = ("IpExt: InNoRoutes InOctets OutOctets", "IpExt: 1 20 30");
+        assert_eq!(octets(names, values), Some([20.0, 30.0]));
+        assert_eq!(octets("IpExt: InOctets", "IpExt: 1"), None);
+        assert_eq!(octets("TcpExt: InOctets OutOctets", values), None);
+    }
 
     #[test]
     fn names_above_values() {

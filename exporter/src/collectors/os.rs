@@ -27,7 +27,10 @@ const LABELS: [&str; 12] = [
 
 /// What the file said when it was last changed.
 #[derive(Default)]
-struct Os(Mutex<(Option<Stamp>, Vec<(String, String)>)>);
+struct Os(Mutex<(Option<Stamp>, Fields)>);
+
+/// Keys and values in the order of the file.
+type Fields = Vec<(String, String)>;
 
 fn build(_: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
     Ok(Box::new(Os::default()))

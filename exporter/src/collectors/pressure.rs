@@ -16,14 +16,15 @@ pub(super) const COLLECTOR: Collector = Collector {
 const NOT_SUPPORTED: i32 = 95;
 
 /// File, resource, and the lines that are shown with the word for them in the family's name.
-const FILES: &[(&str, &str, &[(&str, &str)])] = &[
+const FILES: &[(&str, &str, &[Line])] = &[
     ("pressure/cpu", "cpu", &[SOME]),
     ("pressure/io", "io", &[SOME, FULL]),
     ("pressure/memory", "memory", &[SOME, FULL]),
     ("pressure/irq", "irq", &[FULL]),
 ];
-const SOME: (&str, &str) = ("some", "waiting");
-const FULL: (&str, &str) = ("full", "stalled");
+type Line = (&'static str, &'static str);
+const SOME: Line = ("some", "waiting");
+const FULL: Line = ("full", "stalled");
 
 fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
     let mut found = false;

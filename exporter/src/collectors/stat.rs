@@ -25,7 +25,7 @@ fn build(settings: &Settings<'_>) -> Result<Box<dyn Gather>, StartError> {
 
 impl Gather for Stat {
     fn gather(&self, host: &Host, out: &mut Families) -> Result<(), Failure> {
-        for line in host.read_proc(PATH)?.lines() {
+        for line in host.read_stat()?.lines() {
             let mut fields = line.split_ascii_whitespace();
             let (Some(key), Some(first)) = (fields.next(), fields.next()) else { continue };
             let (name, help, kind) = match key {

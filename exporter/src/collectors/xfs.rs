@@ -110,7 +110,7 @@ fn gather(host: &Host, out: &mut Families) -> Result<(), Failure> {
                 let value = fields.next().map_or(Ok(0.0), |field| number(&path, field))?;
                 let help = format!("The figure {name} of a file system.");
                 let family = format!("node_xfs_{name}_total");
-                out.sample(Kind::Counter, &family, &help, &[("device", &device)], value);
+                out.sample(Kind::Counter, &family, &help, &[("device", device)], value);
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! How they are encoded is not known here: that is whoever implements [`Remote`].
 
-use crate::handlers::{Shared, refusal, unready};
-use model::Timestamp;
+use crate::reply::{Shared, refusal, unready};
+use model::{Labels, Timestamp};
 use storage::Storage;
 use web::{
     body::{Body, Bytes},
@@ -24,6 +24,27 @@ pub trait Remote: Send + Sync {
         content_type: Option<&str>,
         pieces: &mut dyn FnMut() -> Option<Result<Bytes, String>>,
     ) -> Reply;
+    /// Understands a remote read.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn choose(&self, body: &[u8]) -> Result<Box<dyn Chosen>, Reply>;
+}
+
+/// A remote read that is understood.
+pub trait Chosen: Send {
+    /// Content-Type and Content-Encoding of the answer.
+    fn headers(&self) -> (&'static str, Option<&'static str>);
+    /// Hands out the answer piece by piece until `take` wants no more.
+    ///
+    /// # Errors
+    /// Why it is not complete; before the first piece it becomes a refusal.
+    fn answer(
+        &mut self,
+        storage: &dyn Storage,
+        external: &Labels,
+        take: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), Reply>;
 }
 
 /// A request as its headers describe it.
@@ -80,7 +101,9 @@ fn failed_inside() -> Response {
 
 /// `/write`: remote write of both versions.
 pub(crate) async fn write(State(backend): Shared, headers: HeaderMap, body: Bytes) -> Response {
-    let Some(remote) = backend.receiver.clone() else { return refusal(StatusCode::NOT_FOUND, NO_WRITE) };
+    if !backend.receives {
+        return refusal(StatusCode::NOT_FOUND, NO_WRITE);
+    }
     if !backend.ready.get() {
         return unready();
     }
@@ -90,21 +113,23 @@ pub(crate) async fn write(State(backend): Shared, headers: HeaderMap, body: Byte
             encoding: text(&headers, header::CONTENT_ENCODING),
             body: &body,
         };
-        remote.write(&*backend.storage, backend.now(), request)
+        backend.remote.write(&*backend.storage, backend.now(), request)
     });
     work.await.map_or_else(|_| failed_inside(), respond)
 }
 
 /// `/import`: text with times, stored while it arrives.
 pub(crate) async fn import(State(backend): Shared, headers: HeaderMap, body: Body) -> Response {
-    let Some(remote) = backend.receiver.clone() else { return refusal(StatusCode::NOT_FOUND, NO_WRITE) };
+    if !backend.receives {
+        return refusal(StatusCode::NOT_FOUND, NO_WRITE);
+    }
     if !backend.ready.get() {
         return unready();
     }
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<Result<Bytes, String>>(PIECES_WAITING);
     let work = tokio::task::spawn_blocking(move || {
         let content_type = text(&headers, header::CONTENT_TYPE);
-        remote.import(&*backend.storage, backend.now(), content_type, &mut || receiver.blocking_recv())
+        backend.remote.import(&*backend.storage, backend.now(), content_type, &mut || receiver.blocking_recv())
     });
     let mut pieces = body.into_data_stream();
     while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
@@ -115,4 +140,53 @@ pub(crate) async fn import(State(backend): Shared, headers: HeaderMap, body: Bod
     }
     drop(sender);
     work.await.map_or_else(|_| failed_inside(), respond)
+}
+
+/// `/otlp/v1/metrics`, which there is not yet: what a server says that was not told to take them.
+pub(crate) async fn otlp() -> Response {
+    refusal(StatusCode::NOT_FOUND, "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n")
+}
+
+/// `/read`: samples for another server, as they are read.
+pub(crate) async fn read(State(backend): Shared, body: Bytes) -> Response {
+    if !backend.ready.get() {
+        return unready();
+    }
+    let mut chosen = match backend.remote.choose(&body) {
+        Ok(chosen) => chosen,
+        Err(reply) => return respond(reply),
+    };
+    let (content_type, encoding) = chosen.headers();
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Reply>>(PIECES_WAITING);
+    let work = tokio::task::spawn_blocking(move || {
+        let external = (backend.external_labels)();
+        let result = chosen.answer(&*backend.storage, &external, &mut |piece| {
+            // Whoever has left wants no more.
+            sender.blocking_send(Ok(Bytes::from(piece))).is_ok()
+        });
+        if let Err(reply) = result {
+            let _ = sender.blocking_send(Err(reply));
+        }
+    });
+    let first = match receiver.recv().await {
+        Some(Err(reply)) => return respond(reply),
+        Some(Ok(first)) => Some(first),
+        None if work.await.is_err() => return failed_inside(),
+        None => None,
+    };
+    let rest = futures_util::stream::unfold((first, receiver), |(first, mut receiver)| async move {
+        let piece = match first {
+            Some(piece) => Ok(piece),
+            // The client sees its connection break: what it has is not all.
+            None => receiver.recv().await?.map_err(|reply| std::io::Error::other(reply.body)),
+        };
+        Some((piece, (None, receiver)))
+    });
+    let mut response = Body::from_stream(rest).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    response
 }

@@ -3,6 +3,7 @@
 //! The node types and members of the tree are upstream's, since its pages and other tools read them.
 
 use crate::json;
+use model::Matcher;
 use promql::{
     expr::{Arithmetic, At, Expr, Extension, Length, Matching, Node, Selector, When},
     functions::Function,
@@ -52,25 +53,41 @@ pub(crate) fn tree(expr: &Expr, out: &mut String) {
     object.end();
 }
 
-/// Members of an object on their way out.
+/// Appends the matchers of every selector. O(size of the expression).
+pub(crate) fn selectors(expr: &Expr, out: &mut Vec<Vec<Matcher>>) {
+    match &expr.node {
+        Node::Number(..) | Node::Text(_) => {}
+        Node::Select(selector) => out.push(selector.matchers.clone()),
+        Node::Paren(body) | Node::Unary { body, .. } | Node::Subquery { body, .. } => selectors(body, out),
+        Node::Binary { left, right, .. } => {
+            selectors(left, out);
+            selectors(right, out);
+        }
+        Node::Aggregate { param, body, .. } => {
+            if let Some(param) = param {
+                selectors(param, out);
+            }
+            selectors(body, out);
+        }
+        Node::Call { args, .. } => args.iter().for_each(|arg| selectors(arg, out)),
+    }
+}
+
+/// Members of an object, which go out in the order of their names.
 struct Object<'a> {
     out: &'a mut String,
-    any: bool,
+    members: Vec<(String, String)>,
 }
 
 impl<'a> Object<'a> {
     fn new(out: &'a mut String) -> Self {
-        out.push('{');
-        Self { out, any: false }
+        Self { out, members: Vec::new() }
     }
 
     fn member(&mut self, name: &str, value: impl FnOnce(&mut String)) -> &mut Self {
-        if std::mem::replace(&mut self.any, true) {
-            self.out.push(',');
-        }
-        json::string(name, self.out);
-        self.out.push(':');
-        value(self.out);
+        let mut text = String::new();
+        value(&mut text);
+        self.members.push((name.to_owned(), text));
         self
     }
 
@@ -79,7 +96,7 @@ impl<'a> Object<'a> {
     }
 
     fn text(&mut self, name: &str, text: &str) -> &mut Self {
-        self.member(name, |out| json::string(text, out))
+        self.member(name, |out| json::escaped(text, out))
     }
 
     fn raw(&mut self, name: &str, value: &str) -> &mut Self {
@@ -90,23 +107,27 @@ impl<'a> Object<'a> {
         self.member(name, |out| tree(expr, out))
     }
 
-    fn end(self) {
+    fn end(mut self) {
+        self.members.sort();
+        self.out.push('{');
+        for (i, (name, value)) in self.members.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(self.out, "{}\"{name}\":{value}", if i > 0 { "," } else { "" });
+        }
         self.out.push('}');
     }
 }
 
 fn select<'a, 'b>(selector: &Selector, object: &'a mut Object<'b>) -> &'a mut Object<'b> {
     object.kind(if selector.range.is_some() { "matrixSelector" } else { "vectorSelector" });
-    let named = selector
-        .matchers
-        .iter()
-        .find(|matcher| matcher.name() == model::METRIC_NAME && matcher.op() == model::MatchOp::Equal);
-    object.text("name", named.map_or("", |matcher| matcher.value()));
+    object.text("name", selector.name().unwrap_or_default());
     if selector.range.is_some() {
         length("range", "rangeExpr", selector.range.as_ref(), object);
     }
+    // The name before the braces comes last.
+    let (first, rest) = selector.matchers.split_at(usize::from(selector.name().is_some()));
     object.member("matchers", |out| {
-        json::list(&selector.matchers, out, |matcher, out| {
+        json::list(rest.iter().chain(first), out, |matcher, out| {
             let mut one = Object::new(out);
             one.text("name", matcher.name()).text("value", matcher.value()).text("type", matcher.op().as_str());
             one.end();

@@ -1,8 +1,9 @@
 //! JSON as upstream's API writes it: numbers of samples are strings, times have three fraction digits or none.
 
 use crate::number;
-use model::{FloatHistogram, Labels, Value};
-use promql::{Answer, MatrixRow, QueryValue, histogram::Histogram};
+use model::{Exemplar, FloatHistogram, Labels, Value};
+use promql::{Answer, MatrixRow, PlanNode, QueryValue, Stats, histogram::Histogram};
+use std::time::Duration;
 
 /// Appends a JSON string. O(n).
 pub(crate) fn string(text: &str, out: &mut String) {
@@ -21,16 +22,35 @@ pub(crate) fn string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// Appends a JSON string as Go's encoder writes it where it does not know that no page reads it: with `<`, `>`, `&` and
+/// the line separators of Unicode escaped. O(n).
+pub(crate) fn escaped(text: &str, out: &mut String) {
+    let start = out.len();
+    string(text, out);
+    let plain = |c: char| !matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+    if out[start..].chars().all(plain) {
+        return;
+    }
+    let written = out.split_off(start);
+    for c in written.chars() {
+        if plain(c) {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+}
+
 /// A JSON string.
 pub fn quoted(text: &str) -> String {
     let mut out = String::new();
-    string(text, &mut out);
+    escaped(text, &mut out);
     out
 }
 
 /// Appends a list of strings.
 pub(crate) fn strings<T: AsRef<str>>(items: impl IntoIterator<Item = T>, out: &mut String) {
-    list(items, out, |item, out| string(item.as_ref(), out));
+    list(items, out, |item, out| escaped(item.as_ref(), out));
 }
 
 /// Appends `[…]` with `each` writing one item.
@@ -45,16 +65,29 @@ pub(crate) fn list<T>(items: impl IntoIterator<Item = T>, out: &mut String, mut 
     out.push(']');
 }
 
-/// Appends `{…}` of string values.
+/// Appends `{…}` of labels, in which pages' special characters are not escaped.
 pub(crate) fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, out: &mut String) {
+    object(pairs, out, string);
+}
+
+/// Appends `{…}` of texts.
+pub(crate) fn text_map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, out: &mut String) {
+    object(pairs, out, escaped);
+}
+
+fn object<'a>(
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    out: &mut String,
+    write: impl Fn(&str, &mut String),
+) {
     out.push('{');
     for (i, (name, value)) in pairs.into_iter().enumerate() {
         if i > 0 {
             out.push(',');
         }
-        string(name, out);
+        write(name, out);
         out.push(':');
-        string(value, out);
+        write(value, out);
     }
     out.push('}');
 }
@@ -87,6 +120,22 @@ fn point(at: i64, value: f64, out: &mut String) {
     out.push_str(",\"");
     number::write(value, out);
     out.push_str("\"]");
+}
+
+/// Appends milliseconds and a value as Go writes a pair of bare numbers: times without padding, values without an
+/// exponent.
+fn bare(at: i64, value: f64, out: &mut String) {
+    let value = if value.is_finite() { value.to_string() } else { float(value) };
+    out.push_str(&format!("[{},\"{value}\"]", at as f64 / 1000.0));
+}
+
+/// Appends an exemplar; its time is a number.
+pub(crate) fn exemplar(exemplar: &Exemplar, out: &mut String) {
+    out.push_str("{\"labels\":");
+    map(exemplar.labels.iter(), out);
+    out.push_str(&format!(",\"value\":\"{}\",\"timestamp\":", float(exemplar.value)));
+    time(exemplar.at.map_or(0, |at| at.0), out);
+    out.push('}');
 }
 
 /// Count, sum and the buckets that are not empty. A bucket begins with which of its bounds belong to it: 0 the upper
@@ -131,8 +180,46 @@ fn metric(labels: &Labels, out: &mut String) {
     map(labels.iter(), out);
 }
 
-/// Appends the data member of a query's answer.
-pub(crate) fn result(value: &QueryValue, out: &mut String) {
+/// Times and samples of a query, in upstream's members and seconds.
+pub(crate) fn stats(stats: &Stats, queued: Duration) -> String {
+    let total = queued + stats.eval_total;
+    let [eval, sort, preparation, inner, queue, total] =
+        [stats.eval_total, stats.result_sort, stats.preparation, stats.inner_eval, queued, total]
+            .map(|span| span.as_secs_f64());
+    let mut out = format!(
+        "{{\"timings\":{{\"evalTotalTime\":{eval},\"resultSortTime\":{sort},\"queryPreparationTime\":{preparation},\
+         \"innerEvalTime\":{inner},\"execQueueTime\":{queue},\"execTotalTime\":{total}}},\"samples\":{{"
+    );
+    if !stats.per_step.is_empty() {
+        out.push_str("\"totalQueryableSamplesPerStep\":");
+        list(&stats.per_step, &mut out, |(at, samples), out| {
+            out.push('[');
+            time(*at, out);
+            out.push_str(&format!(",{samples}]"));
+        });
+        out.push(',');
+    }
+    let (samples, peak) = (stats.total_samples, stats.peak_samples);
+    out.push_str(&format!("\"totalQueryableSamples\":{samples},\"peakSamples\":{peak}}}}}"));
+    out
+}
+
+/// Appends the tree of what a query did. The engine bounds its depth.
+pub(crate) fn plan(node: &PlanNode, out: &mut String) {
+    out.push_str("{\"text\":");
+    escaped(&node.text, out);
+    let PlanNode { kind, streamed, series, samples, bytes, time, .. } = node;
+    out.push_str(&format!(
+        ",\"kind\":\"{kind}\",\"streamed\":{streamed},\"series\":{series},\"samples\":{samples},\"bytes\":{bytes},\
+         \"seconds\":{},\"operands\":",
+        time.as_secs_f64()
+    ));
+    list(&node.operands, out, plan);
+    out.push('}');
+}
+
+/// Appends the data member of a query's answer, with its statistics if there are any.
+pub(crate) fn result(value: &QueryValue, stats: Option<&str>, out: &mut String) {
     let kind = match value {
         QueryValue::Scalar(..) => "scalar",
         QueryValue::String(..) => "string",
@@ -141,12 +228,10 @@ pub(crate) fn result(value: &QueryValue, out: &mut String) {
     };
     out.push_str(&format!("{{\"resultType\":\"{kind}\",\"result\":"));
     match value {
-        QueryValue::Scalar(at, value) => point(*at, *value, out),
+        QueryValue::Scalar(at, value) => bare(*at, *value, out),
         QueryValue::String(at, text) => {
-            out.push('[');
-            time(*at, out);
-            out.push(',');
-            string(text, out);
+            out.push_str(&format!("[{},", *at as f64 / 1000.0));
+            escaped(text, out);
             out.push(']');
         }
         QueryValue::Vector(rows) => list(rows, out, |row, out| {
@@ -168,6 +253,9 @@ pub(crate) fn result(value: &QueryValue, out: &mut String) {
             series(row, out);
             out.push('}');
         }),
+    }
+    if let Some(stats) = stats {
+        out.push_str(&format!(",\"stats\":{stats}"));
     }
     out.push('}');
 }
@@ -234,6 +322,18 @@ mod tests {
         let want =
             "[1,{\"count\":\"4\",\"sum\":\"1.5\",\"buckets\":[[3,\"-0.5\",\"0.5\",\"1\"],[0,\"1\",\"2\",\"3\"]]}]";
         assert_eq!(out, want);
+    }
+
+    #[test]
+    fn lone_values_are_bare() {
+        let shown = |value| {
+            let mut out = String::new();
+            result(&value, None, &mut out);
+            out.split_once("\"result\":").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+        };
+        assert_eq!(shown(QueryValue::Scalar(1500, 1e-9)), "[1.5,\"0.000000001\"]}");
+        assert_eq!(shown(QueryValue::Scalar(-1500, f64::NEG_INFINITY)), "[-1.5,\"-Inf\"]}");
+        assert_eq!(shown(QueryValue::String(1, "<b>&\u{2028}".into())), "[0.001,\"\\u003cb\\u003e\\u0026\\u2028\"]}");
     }
 
     #[test]

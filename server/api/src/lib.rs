@@ -3,20 +3,32 @@
 //! Every answer is upstream's envelope; an error is a typed [`Failure`] with upstream's status. How the server is wired
 //! is not known here: storage, engine and targets come in through [`Backend`].
 
+mod about;
+mod admin;
 mod exchange;
 mod federate;
 mod format;
-mod handlers;
 mod json;
 mod metadata;
 mod number;
+mod pages;
 mod params;
+mod query;
+mod reply;
+mod routes;
+mod rules;
+mod running;
+mod search;
+mod series;
 mod status;
 mod targets;
+#[cfg(test)]
+mod tests;
 
-pub use exchange::{Remote, Reply, Request};
-pub use handlers::router;
+pub use exchange::{Chosen, Remote, Reply, Request};
 pub use json::quoted as json_string;
+pub use routes::router;
+pub use running::Running;
 pub use targets::{DroppedTarget, Target, TargetFamilies, Targets};
 
 use model::Timestamp;
@@ -41,13 +53,15 @@ pub struct Backend {
     /// How the last reload went.
     pub reloaded: Box<dyn Fn() -> Reloaded + Send + Sync>,
     /// Files and records of the store that could not be read at the start.
-    pub corruptions: u64,
+    pub corruptions: Box<dyn Fn() -> u64 + Send + Sync>,
     /// When the process started, in milliseconds since 1970.
     pub started_ms: i64,
     /// How long samples are kept, as shown.
     pub retention: String,
-    /// The configuration text in force.
+    /// The configuration in force, without secrets.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// The section of a scrape pool in it.
+    pub pool_config: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
     /// Flags by name.
     pub flags: Vec<(String, String)>,
     /// The server's own metrics.
@@ -58,8 +72,18 @@ pub struct Backend {
     pub ready: Readiness,
     /// Queries that may run at once.
     pub queries: Arc<tokio::sync::Semaphore>,
-    /// What takes series from other servers; none refuses them.
-    pub receiver: Option<Arc<dyn Remote>>,
+    /// The queries that run now and the slowest that have.
+    pub running: Running,
+    /// Whether an operator may delete, snapshot and cancel.
+    pub admin: bool,
+    /// How many may listen to notifications at once.
+    pub listeners: Arc<tokio::sync::Semaphore>,
+    /// How far reading the log is: first, last and current piece.
+    pub replay: Box<dyn Fn() -> (u64, u64, u64) + Send + Sync>,
+    /// The protocols between servers.
+    pub remote: Arc<dyn Remote>,
+    /// Whether other servers may write.
+    pub receives: bool,
     /// Whether `/-/reload` and `/-/quit` act, and what they do.
     pub lifecycle: Option<Lifecycle>,
 }
@@ -75,6 +99,8 @@ impl Backend {
 pub struct Reloaded {
     /// Whether it worked.
     pub worked: bool,
+    /// When it was tried, in milliseconds since 1970.
+    pub tried_ms: i64,
     /// When the configuration in force was loaded, in milliseconds since 1970.
     pub at_ms: i64,
 }
@@ -122,6 +148,14 @@ impl Failure {
 
     fn unavailable(text: impl Into<String>) -> Self {
         Self { kind: "unavailable", status: 500, text: text.into() }
+    }
+
+    fn canceled(text: impl Into<String>) -> Self {
+        Self { kind: "canceled", status: 499, text: text.into() }
+    }
+
+    fn missing(text: impl Into<String>) -> Self {
+        Self { kind: "not_found", status: 404, text: text.into() }
     }
 
     fn timeout(text: impl Into<String>) -> Self {

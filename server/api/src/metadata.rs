@@ -1,9 +1,8 @@
 //! What metric families say of themselves, gathered from the targets.
 
 use crate::{
-    Failure,
-    handlers::{Data, Shared, envelope, params},
-    json,
+    Failure, json,
+    reply::{Data, Shared, envelope, params},
 };
 use model::{Labels, Matcher, Metadata};
 use std::collections::BTreeMap;
@@ -17,16 +16,19 @@ use web::{
 pub(crate) async fn families(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
     let params = params(raw, &headers, b"");
     let number = |name: &str| {
-        let text = params.get(name);
-        text.map_or(Ok(usize::MAX), |text| {
-            let number = text.parse::<i64>().map_err(|_| Failure::bad(format!("{name} must be a number")))?;
-            Ok(usize::try_from(number).ok().filter(|number| *number > 0).unwrap_or(usize::MAX))
-        })
+        let number = params
+            .get(name)
+            .map(|text| text.parse::<i64>().map_err(|_| Failure::bad(format!("{name} must be a number"))));
+        number.transpose()
     };
     let (limit, per_metric) = match (number("limit"), number("limit_per_metric")) {
         (Ok(limit), Ok(per_metric)) => (limit, per_metric),
         (Err(error), _) | (_, Err(error)) => return envelope(Err(error), &headers),
     };
+    // No family at all is a limit like others; no statement of a family is none.
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let per_metric = per_metric.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let per_metric = per_metric.unwrap_or(usize::MAX);
     let mut all: BTreeMap<String, Vec<Metadata>> = BTreeMap::new();
     for target in (backend.families)() {
         for (name, metadata) in target.families {
@@ -48,7 +50,7 @@ pub(crate) async fn families(State(backend): Shared, RawQuery(raw): RawQuery, he
         data.push(':');
         json::list(known, &mut data, |metadata, out| {
             let Metadata { kind, unit, help } = metadata;
-            json::map([("type", kind.as_str()), ("unit", unit), ("help", help)], out);
+            json::text_map([("type", kind.as_str()), ("unit", unit), ("help", help)], out);
         });
     }
     data.push('}');
@@ -58,6 +60,11 @@ pub(crate) async fn families(State(backend): Shared, RawQuery(raw): RawQuery, he
 /// `/targets/metadata`: by target, those of one family or of all.
 pub(crate) async fn by_target(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
     let params = params(raw, &headers, b"");
+    let limit = match params.get("limit").map(str::parse::<i64>) {
+        None => usize::MAX,
+        Some(Ok(limit)) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Some(Err(_)) => return envelope(Err(Failure::bad("limit must be a number")), &headers),
+    };
     let selector = params.get("match_target").map(promql::parse_selector).transpose();
     let matchers = match selector {
         Ok(matchers) => matchers.unwrap_or_default(),
@@ -65,11 +72,6 @@ pub(crate) async fn by_target(State(backend): Shared, RawQuery(raw): RawQuery, h
             let text = format!("invalid parameter \"match_target\": {error}");
             return envelope(Err(Failure::bad(text)), &headers);
         }
-    };
-    let limit = match params.get("limit").map(str::parse::<i64>) {
-        None => usize::MAX,
-        Some(Ok(limit)) => usize::try_from(limit).unwrap_or(usize::MAX),
-        Some(Err(_)) => return envelope(Err(Failure::bad("limit must be a number")), &headers),
     };
     let mut rows: Vec<(Labels, String, Metadata)> = Vec::new();
     for target in (backend.families)() {
@@ -97,7 +99,7 @@ pub(crate) async fn by_target(State(backend): Shared, RawQuery(raw): RawQuery, h
         }
         for (member, value) in [("type", metadata.kind.as_str()), ("help", &metadata.help), ("unit", &metadata.unit)] {
             out.push_str(&format!(",\"{member}\":"));
-            json::string(value, out);
+            json::escaped(value, out);
         }
         out.push('}');
     });

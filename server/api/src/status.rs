@@ -1,9 +1,8 @@
 //! What the server says of itself: build, configuration, flags, runtime, storage.
 
 use crate::{
-    Failure,
-    handlers::{Data, Shared, answer, envelope, params},
-    json,
+    Failure, json,
+    reply::{Data, Shared, answer, constant, envelope, params},
 };
 use model::Timestamp;
 use web::{
@@ -12,10 +11,9 @@ use web::{
     response::{IntoResponse, Response},
 };
 
-pub(crate) async fn build_info(headers: HeaderMap) -> Response {
+fn build(out: &mut String) {
     let build = cli::BuildInfo::current();
-    let mut data = String::new();
-    json::map(
+    json::text_map(
         [
             ("version", build.version),
             ("revision", build.revision),
@@ -24,56 +22,83 @@ pub(crate) async fn build_info(headers: HeaderMap) -> Response {
             ("buildDate", build.build_date),
             ("goVersion", build.compiler),
         ],
-        &mut data,
+        out,
     );
+}
+
+pub(crate) async fn build_info(headers: HeaderMap) -> Response {
+    let mut data = String::new();
+    build(&mut data);
     envelope(Ok(data.into()), &headers)
 }
 
 /// Build information as plain text, for people.
 pub(crate) async fn version() -> Response {
-    let build = cli::BuildInfo::current();
     let mut text = String::new();
-    json::map([("version", build.version), ("revision", build.revision), ("branch", build.branch)], &mut text);
+    build(&mut text);
+    text.push('\n');
     text.into_response()
+}
+
+/// The server's own metrics.
+pub(crate) async fn own_metrics(State(backend): Shared, headers: HeaderMap) -> Response {
+    web::metrics_response(backend.registry.gather(), &headers, false)
+}
+
+/// How far reading the log is: what is read in pieces of unequal size has one piece.
+pub(crate) async fn replay(State(backend): Shared, headers: HeaderMap) -> Response {
+    let (min, max, current) = (backend.replay)();
+    envelope(Ok(Data::from(format!("{{\"min\":{min},\"max\":{max},\"current\":{current}}}"))), &headers)
+}
+
+/// Blocks of the store: it has parts, which are none.
+pub(crate) async fn blocks(headers: HeaderMap) -> Response {
+    constant("{\"blocks\":[]}", &headers)
 }
 
 pub(crate) async fn runtime_info(State(backend): Shared, headers: HeaderMap) -> Response {
     let reload = (backend.reloaded)();
     let folder = std::env::current_dir().map_or(String::new(), |folder| folder.display().to_string());
-    let mut data = String::from("{\"startTime\":");
-    json::string(&Timestamp(backend.started_ms).to_rfc3339(), &mut data);
-    for (name, value) in [
-        ("CWD", folder),
-        ("hostname", runtime::host_name()),
-        ("serverTime", backend.now().to_rfc3339()),
-        ("lastConfigTime", Timestamp(reload.at_ms).to_rfc3339()),
-        ("GOGC", String::new()),
-        ("GODEBUG", String::new()),
-        ("storageRetention", backend.retention.clone()),
-    ] {
-        data.push_str(&format!(",\"{name}\":"));
-        json::string(&value, &mut data);
-    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    data.push_str(&format!(
-        ",\"reloadConfigSuccess\":{},\"corruptionCount\":{},\"goroutineCount\":0,\"GOMAXPROCS\":{threads},\"GOMEMLIMIT\":{}}}",
-        reload.worked,
-        backend.corruptions,
-        i64::MAX
-    ));
+    let text = |text: &str| json::quoted(text);
+    let mut data = String::from("{");
+    for (i, (name, value)) in [
+        ("startTime", text(&Timestamp(backend.started_ms).to_rfc3339())),
+        ("CWD", text(&folder)),
+        ("hostname", text(&runtime::host_name())),
+        ("serverTime", text(&backend.now().to_rfc3339())),
+        ("reloadConfigSuccess", reload.worked.to_string()),
+        ("lastConfigTime", text(&Timestamp(reload.at_ms).to_rfc3339())),
+        ("corruptionCount", (backend.corruptions)().to_string()),
+        ("goroutineCount", "0".to_owned()),
+        ("GOMAXPROCS", threads.to_string()),
+        ("GOMEMLIMIT", i64::MAX.to_string()),
+        ("GOGC", text("")),
+        ("GODEBUG", text("")),
+        ("storageRetention", text(&backend.retention)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        data.push_str(&format!("{}\"{name}\":{value}", if i > 0 { "," } else { "" }));
+    }
+    data.push('}');
     envelope(Ok(data.into()), &headers)
 }
 
 pub(crate) async fn config(State(backend): Shared, headers: HeaderMap) -> Response {
     let mut data = String::from("{\"yaml\":");
-    json::string(&(backend.config)(), &mut data);
+    json::escaped(&(backend.config)(), &mut data);
     data.push('}');
     envelope(Ok(data.into()), &headers)
 }
 
 pub(crate) async fn flags(State(backend): Shared, headers: HeaderMap) -> Response {
     let mut data = String::new();
-    json::map(backend.flags.iter().map(|(name, value)| (name.as_str(), value.as_str())), &mut data);
+    let mut flags: Vec<(&str, &str)> =
+        backend.flags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    flags.sort_unstable();
+    json::text_map(flags, &mut data);
     envelope(Ok(data.into()), &headers)
 }
 
@@ -102,7 +127,7 @@ pub(crate) async fn tsdb_status(State(backend): Shared, RawQuery(raw): RawQuery,
             data.push_str(&format!(",\"{name}\":"));
             json::list(top, &mut data, |(name, value), out| {
                 out.push_str("{\"name\":");
-                json::string(name, out);
+                json::escaped(name, out);
                 out.push_str(&format!(",\"value\":{value}}}"));
             });
         }

@@ -1,8 +1,9 @@
 //! What is scraped and how that goes, as the server tells it: the API's own words for whoever scrapes.
 
 use crate::{
-    handlers::{NAVIGATION, Shared, envelope, html, params},
-    json,
+    Failure, json,
+    pages::{NAVIGATION, html},
+    reply::{Data, Shared, envelope, params},
 };
 use model::{Duration, Labels, Metadata, Timestamp};
 use web::{
@@ -22,6 +23,8 @@ pub struct Target {
     pub labels: Labels,
     /// What is fetched.
     pub url: String,
+    /// The same as others reach it: this host by its name.
+    pub global_url: String,
     /// Time between scrapes.
     pub interval: Duration,
     /// Time a scrape may take.
@@ -68,13 +71,14 @@ pub struct TargetFamilies {
 pub(crate) async fn list(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
     let params = params(raw, &headers, b"");
     let state = params.get("state").unwrap_or("any").to_lowercase();
+    let dropped_too = matches!(state.as_str(), "any" | "dropped");
     let view = (backend.targets)();
     let wanted = |pool: &str| params.get("scrapePool").is_none_or(|name| name == pool);
     let mut data = String::from("{\"activeTargets\":");
-    let active = view.active.iter().filter(|target| state != "dropped" && wanted(&target.pool));
+    let active = view.active.iter().filter(|target| matches!(state.as_str(), "any" | "active") && wanted(&target.pool));
     json::list(active, &mut data, one);
     data.push_str(",\"droppedTargets\":");
-    let dropped = view.dropped.iter().filter(|target| state != "active" && wanted(&target.pool));
+    let dropped = view.dropped.iter().filter(|target| dropped_too && wanted(&target.pool));
     json::list(dropped, &mut data, |target, out| {
         out.push_str("{\"discoveredLabels\":");
         json::map(target.discovered.iter(), out);
@@ -84,7 +88,7 @@ pub(crate) async fn list(State(backend): Shared, RawQuery(raw): RawQuery, header
     });
     data.push_str(&format!(
         ",\"droppedTargetCounts\":{}}}",
-        if state == "active" { "null".into() } else { dropped_counts(&view) }
+        if dropped_too { dropped_counts(&view) } else { "null".into() }
     ));
     envelope(Ok(data.into()), &headers)
 }
@@ -108,20 +112,24 @@ fn one(target: &Target, out: &mut String) {
     out.push_str(",\"labels\":");
     json::map(target.labels.iter(), out);
     let last = target.last_scrape.unwrap_or(ZERO_TIME).to_rfc3339();
-    for (name, value) in [
+    let texts = |members: &[(&str, &str)], out: &mut String| {
+        for (name, value) in members {
+            out.push_str(&format!(",\"{name}\":"));
+            json::escaped(value, out);
+        }
+    };
+    let head = [
         ("scrapePool", target.pool.as_str()),
         ("scrapeUrl", &target.url),
-        ("globalUrl", &target.url),
+        ("globalUrl", &target.global_url),
         ("lastError", &target.last_error),
         ("lastScrape", &last),
-        ("health", target.health),
-        ("scrapeInterval", &target.interval.to_string()),
-        ("scrapeTimeout", &target.timeout.to_string()),
-    ] {
-        out.push_str(&format!(",\"{name}\":"));
-        json::string(value, out);
-    }
-    out.push_str(&format!(",\"lastScrapeDuration\":{}}}", target.last_duration_seconds));
+    ];
+    texts(&head, out);
+    out.push_str(&format!(",\"lastScrapeDuration\":{}", target.last_duration_seconds));
+    let (interval, timeout) = (target.interval.to_string(), target.timeout.to_string());
+    texts(&[("health", target.health), ("scrapeInterval", &interval), ("scrapeTimeout", &timeout)], out);
+    out.push('}');
 }
 
 /// Go's zero time, which upstream shows for "never".
@@ -133,6 +141,24 @@ pub(crate) async fn pools(State(backend): Shared, headers: HeaderMap) -> Respons
     json::strings(view.dropped_counts.iter().map(|(pool, _)| pool), &mut data);
     data.push('}');
     envelope(Ok(data.into()), &headers)
+}
+
+/// `/scrape_pools/config`: the section of one.
+pub(crate) async fn pool_config(State(backend): Shared, RawQuery(raw): RawQuery, headers: HeaderMap) -> Response {
+    let params = params(raw, &headers, b"");
+    let result = match params.get("scrapePool") {
+        None => Err(Failure::bad("no scrapePool parameter provided")),
+        Some(name) => match (backend.pool_config)(name) {
+            None => Err(Failure::missing(format!("scrape pool '{name}' not found"))),
+            Some(yaml) => {
+                let mut data = String::from("{\"yaml\":");
+                json::escaped(&yaml, &mut data);
+                data.push('}');
+                Ok(Data::from(data))
+            }
+        },
+    };
+    envelope(result, &headers)
 }
 
 /// The targets as a page.

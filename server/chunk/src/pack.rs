@@ -236,6 +236,27 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_page() {
+        let page = include_str!("../../../docs/format/part.md");
+        let (_, page) = page.split_once("\nStreams (").expect("streams");
+        let (page, _) = page.split_once("\nValue columns (").expect("columns");
+        let mut count = 0;
+        for row in page.lines().filter_map(|line| line.strip_prefix("| `")) {
+            let (hex, numbers) = row.split_once("` | ").expect("two cells");
+            let bytes: Vec<u8> =
+                hex.split(' ').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect();
+            let numbers: Vec<i64> =
+                numbers.trim_end_matches(" |").split(' ').map(|number| number.parse().expect("a number")).collect();
+            let mut rest = bytes.as_slice();
+            assert_eq!(take(&mut rest, numbers.len()).as_deref(), Ok(numbers.as_slice()), "{hex}");
+            assert!(rest.is_empty(), "{hex}");
+            assert_eq!(check(&numbers), bytes, "{hex} is what is written");
+            count += 1;
+        }
+        assert_eq!(count, 4);
+    }
+
+    #[test]
     fn random_streams_come_back() {
         for seed in 0..1000 {
             let mut rng = Rng::new(seed);

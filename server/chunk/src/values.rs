@@ -535,6 +535,29 @@ mod tests {
         assert!(first.len() > 500 && flat.len() < 10 && second.len() < 10, "{} and {}", first.len(), second.len());
     }
 
+    #[test]
+    fn the_examples_of_the_page() {
+        let page = include_str!("../../../docs/format/part.md");
+        let (_, page) = page.split_once("\nValue columns (").expect("columns");
+        let (page, _) = page.split_once("\n# ").expect("an end");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let columns: Vec<(Vec<u8>, Vec<f64>)> = rows
+            .map(|row| {
+                let (hex, values) = row.split_once("` | ").expect("two cells");
+                let byte = |byte| u8::from_str_radix(byte, 16).expect("hexadecimal");
+                let value = |value: &str| value.parse().expect("a number");
+                (hex.split(' ').map(byte).collect(), values.trim_end_matches(" |").split(' ').map(value).collect())
+            })
+            .collect();
+        assert_eq!(columns.len(), 4);
+        let mut decoder = Decoder::new(columns.iter().map(|(bytes, _)| bytes.as_slice()).collect());
+        for (place, (bytes, values)) in columns.iter().enumerate() {
+            let mut found = Vec::new();
+            assert_eq!(decoder.take(place, values.len(), &mut found), Ok(()), "{bytes:02x?}");
+            assert_eq!(&found, values, "{bytes:02x?}");
+        }
+    }
+
     /// A column of one of the kinds that are met, with what is odd about floats here and there.
     fn column(rng: &mut Rng, length: usize, before: &[Vec<f64>]) -> Vec<f64> {
         const ODD: [u64; 8] = [

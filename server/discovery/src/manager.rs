@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     /// Who asks, as metrics name it.
     name: &'static str,
     deliver: Deliver,
+    /// [`PAUSE`], but in tests whose time is real.
+    pause: Duration,
     state: Mutex<State>,
     /// Something is due, or due earlier than before.
     woken: Notify,
@@ -88,10 +90,20 @@ struct Job {
 impl Manager {
     /// Nothing runs yet. `name` is who asks, as metrics name it: `scrape`.
     pub fn new(name: &'static str, environment: Environment, registry: &Registry, deliver: Deliver) -> Self {
+        Self::with_pause(name, environment, registry, deliver, PAUSE)
+    }
+
+    pub(crate) fn with_pause(
+        name: &'static str,
+        environment: Environment,
+        registry: &Registry,
+        deliver: Deliver,
+        pause: Duration,
+    ) -> Self {
         let counters = Counters::new(registry, &environment.clock, name);
         let metrics = Metrics::new(registry, &environment.clock);
         let (state, woken) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Inner { environment, counters, metrics, name, deliver, state, woken }))
+        Self(Arc::new(Inner { environment, counters, metrics, name, deliver, pause, state, woken }))
     }
 
     /// Makes these jobs the running ones. Must run inside the event loop, after the consumer knows the jobs.
@@ -232,7 +244,8 @@ impl Inner {
             let used: HashMap<u64, &Provider> =
                 job.providers.iter().filter_map(|id| providers.get(id).map(|found| (*id, found))).collect();
             let complete = used.values().all(|provider| provider.answered);
-            let at = job.told.map_or(now, |told| told + PAUSE).max(if complete { now } else { since + PAUSE });
+            let at =
+                job.told.map_or(now, |told| told + self.pause).max(if complete { now } else { since + self.pause });
             if at > now {
                 if next.is_none_or(|next| at < next) {
                     next = Some(at);

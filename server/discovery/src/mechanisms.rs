@@ -80,5 +80,6 @@ mechanisms! {
     dns,
     file,
     http,
+    kubernetes,
     static_config,
 }

@@ -58,6 +58,15 @@ fn shown(group: &Group) -> Vec<String> {
 
 impl Bench {
     pub(crate) fn new(clock: Clock) -> Self {
+        Self::paced(clock, Duration::from_secs(5))
+    }
+
+    /// With real time, for sockets: updates follow each other at once.
+    pub(crate) fn quick() -> Self {
+        Self::paced(Clock::system(), Duration::from_millis(1))
+    }
+
+    fn paced(clock: Clock, pause: Duration) -> Self {
         let (log, registry, tasks) = (Log::default(), Registry::new(), Tasks::new(clock.clone()));
         let environment = Environment {
             clock: clock.clone(),
@@ -73,7 +82,7 @@ impl Bench {
                 log.lock().push(((clock.now() - start).as_secs(), job.to_owned(), targets));
             })
         };
-        let manager = Manager::new("scrape", environment, &registry, deliver);
+        let manager = Manager::with_pause("scrape", environment, &registry, deliver, pause);
         Self { manager, clock, registry, log }
     }
 

@@ -51,14 +51,18 @@ pub struct Answer {
 
 /// A text that is no query, with the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: parse error: {message}")]
+#[error("{}: parse error: {message}", place(*line, *column))]
 pub struct ParseError {
-    /// Line, from 1.
+    /// Line, from 1; 0 when there is no text to be wrong.
     pub line: usize,
     /// Column in bytes, from 1.
     pub column: usize,
     /// What is wrong.
     pub message: String,
+}
+
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { "unknown position".to_owned() } else { format!("{line}:{column}") }
 }
 
 /// Why a query has no answer.

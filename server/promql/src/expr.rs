@@ -108,6 +108,13 @@ pub struct Selector {
     pub(crate) statistics: bool,
 }
 
+impl Selector {
+    /// The metric's name when it stands before the braces; it is the first matcher then.
+    pub fn name(&self) -> Option<&str> {
+        self.matchers.first().filter(|_| self.named).map(Matcher::value)
+    }
+}
+
 /// How two vectors are joined.
 #[derive(Clone, Debug, Default)]
 pub struct Matching {

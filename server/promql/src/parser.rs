@@ -35,18 +35,10 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// [`ParseError`] with line and column.
 pub fn parse_with(text: &str, features: &Features) -> Result<Expr, ParseError> {
-    let mut parser = Parser {
-        text,
-        features,
-        tokens: tokens(text),
-        next: 0,
-        depth: 0,
-        chain: 0,
-        aggregations: 0,
-        empty_selectors: false,
-        early: None,
-        late: None,
-    };
+    let mut parser = Parser::new(text, features);
+    if text.is_empty() {
+        return Err(nowhere("no expression found in input"));
+    }
     if parser.peek() == &Kind::End {
         return Err(error(text, 0, "no expression found in input"));
     }
@@ -60,19 +52,32 @@ pub fn parse_with(text: &str, features: &Features) -> Result<Expr, ParseError> {
     }
 }
 
-/// Parses a bare instant selector, as `match[]` takes it.
+/// Parses a bare instant selector, as `match[]` takes it: a name, braces, or both. It may match everything.
 ///
 /// # Errors
-/// [`ParseError`], also when the expression is something else.
+/// [`ParseError`], also when anything follows.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    let expr = parse(text)?;
-    let span = expr.span;
-    match expr.node {
-        Node::Select(Selector { matchers, when, range: None, .. }) if when == crate::expr::When::default() => {
-            Ok(matchers)
-        }
-        _ => Err(error(text, span.start, "expected an instant vector selector")),
+    let features = Features::default();
+    let mut parser = Parser::new(text, &features);
+    if text.is_empty() {
+        return Err(nowhere("unexpected end of input"));
     }
+    let name = match parser.peek() {
+        Kind::Word(word) => Some((parser.at(), word.clone())),
+        _ if parser.ahead("{") => None,
+        _ => return Err(parser.unexpected("", "")),
+    };
+    parser.next += usize::from(name.is_some());
+    let expr = parser.selector(name)?;
+    match (expr.node, parser.peek()) {
+        (Node::Select(Selector { matchers, .. }), Kind::End) => Ok(matchers),
+        _ => Err(parser.unexpected("", "")),
+    }
+}
+
+/// A mistake that has no place, since there is no text.
+fn nowhere(message: &str) -> ParseError {
+    ParseError { line: 0, column: 0, message: message.to_owned() }
 }
 
 struct Parser<'a> {
@@ -94,6 +99,23 @@ struct Parser<'a> {
 }
 
 type Step<T> = Result<T, ParseError>;
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str, features: &'a Features) -> Self {
+        Self {
+            text,
+            features,
+            tokens: tokens(text),
+            next: 0,
+            depth: 0,
+            chain: 0,
+            aggregations: 0,
+            empty_selectors: false,
+            early: None,
+            late: None,
+        }
+    }
+}
 
 impl Parser<'_> {
     fn token(&self, ahead: usize) -> &Token {
@@ -552,7 +574,8 @@ mod tests {
     #[test]
     fn mistakes_have_a_place_and_a_text() {
         for (text, want) in [
-            ("", "1:1: parse error: no expression found in input"),
+            ("", "unknown position: parse error: no expression found in input"),
+            (" ", "parse error: no expression found in input"),
             ("1 >\n 2", "comparisons between scalars must use BOOL modifier"),
             ("foo()", "unknown function with name \"foo\""),
             ("Rate(x[5m])", "unknown function with name \"Rate\""),
@@ -585,6 +608,30 @@ mod tests {
         ] {
             let error = parse_with(text, &all()).expect_err(text).to_string();
             assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn selectors_alone_are_a_grammar_of_their_own() {
+        for (text, want) in [
+            ("x", "1"),
+            (" x{a=\"b\",} # why", "2"),
+            ("{\"a.b\"}", "1"),
+            ("{}", "0"),
+            ("x{__name__=\"y\"}", "2"),
+            ("", "unknown position: parse error: unexpected end of input"),
+            ("x(", "1:2: parse error: unexpected \"(\""),
+            ("sum(x)", "1:4: parse error: unexpected \"(\""),
+            ("x[5m]", "1:2: parse error: unexpected \"[\""),
+            ("(x)", "1:1: parse error: unexpected \"(\""),
+            ("1", "1:1: parse error: unexpected number \"1\""),
+            ("\"a\"", "1:1: parse error: unexpected string \"\\\"a\\\"\""),
+            ("x offset 5m", "1:3: parse error: unexpected <offset>"),
+            ("x{a=~\"(\"}", "1:3: parse error: error parsing regexp: missing closing ): `(`"),
+        ] {
+            let found = parse_selector(text);
+            let shown = found.map_or_else(|error| error.to_string(), |matchers| matchers.len().to_string());
+            assert_eq!(shown, want, "{text}");
         }
     }
 

@@ -148,7 +148,7 @@ pub fn receive(storage: &dyn Storage, now: Timestamp, message: Message, body: &[
 }
 
 /// The message behind snappy's block format. What it claims to be is believed only as far as its length can bear.
-fn unpack(body: &[u8], max: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn unpack(body: &[u8], max: usize) -> Result<Vec<u8>, String> {
     /// Bytes that one byte of snappy stands for at most: a copy of 64 takes three.
     const GROWTH_MAX: usize = 22;
     let corrupt = || "snappy: corrupt input".to_owned();

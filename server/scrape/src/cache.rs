@@ -1,11 +1,14 @@
-//! What a target exposed so far: series text to series id, found by place first and by hash only when the order changed.
+//! What a target exposed so far: series text to series id, found by place first and by table only when the order changed.
 //!
 //! A target repeats itself. Each slot remembers which slot came after it in the last body, so a body in the same order
-//! costs one comparison a line: no hash, no parse, no allocation.
+//! costs one hash and one comparison of numbers a line: no look-up, no parse, no allocation. The text itself is not
+//! kept: its 64-bit hash under a key that this process drew, with its length, stands for it. Two texts of a target with
+//! the same length and hash would become one series; with a million texts the odds are one in 40 million.
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
+use hashbrown::HashTable;
+use std::hash::{BuildHasher, RandomState};
 use storage::SeriesId;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A place in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,30 +17,57 @@ pub(crate) struct Place(u32);
 /// No slot: before the first line of a body, or after the last known one.
 const NOWHERE: u32 = u32::MAX;
 
+/// No series: the text was dropped by relabelling.
+const DROPPED: u64 = u64::MAX;
+
 /// One series text.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    text: Box<[u8]>,
+    hash: u64,
+    id: u64,
+    length: u32,
     next: u32,
-    /// The series it became; none was dropped by relabelling.
-    pub(crate) id: Option<SeriesId>,
     /// The scrape that saw it last.
-    pub(crate) seen: u64,
+    pub(crate) seen: u32,
     /// The scrape that last stored a sample whose end must be marked; 0 is never.
-    pub(crate) stored: u64,
+    pub(crate) stored: u32,
+    used: bool,
     /// Whether a sample of it was ever stored: such a series is not new.
     pub(crate) known: bool,
     /// Whether `stored` replaced the last good scrape: what remains true when this scrape is undone.
     pub(crate) before: bool,
 }
 
-/// All series texts of one target.
+impl Slot {
+    /// The series it became; none was dropped by relabelling.
+    pub(crate) fn id(&self) -> Option<SeriesId> {
+        (self.id != DROPPED).then_some(SeriesId(self.id))
+    }
+
+    /// Names the series it became.
+    pub(crate) fn set_id(&mut self, id: Option<SeriesId>) {
+        self.id = id.map_or(DROPPED, |id| id.0);
+    }
+
+    fn is(&self, text: Text) -> bool {
+        self.hash == text.hash && self.length == text.length
+    }
+}
+
+/// What stands for a text.
+#[derive(Clone, Copy)]
+struct Text {
+    hash: u64,
+    length: u32,
+}
+
+/// All series texts of one target. 40 bytes a text, and some nine of the table.
 #[derive(Debug)]
 pub(crate) struct Cache {
     slots: Vec<Slot>,
     free: Vec<u32>,
     table: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    key: u64,
     first: u32,
     at: u32,
 }
@@ -48,7 +78,8 @@ impl Cache {
             slots: Vec::new(),
             free: Vec::new(),
             table: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            // Different in every process, so that no target can aim at a collision.
+            key: RandomState::new().hash_one(0),
             first: NOWHERE,
             at: NOWHERE,
         }
@@ -64,15 +95,19 @@ impl Cache {
         self.at = NOWHERE;
     }
 
-    /// The slot of a text, if it is known. O(length) in the order of the last body, else one hash more.
+    fn text(&self, text: &[u8]) -> Text {
+        // No body is that long; a longer text would only be found under a wrong length, never as another one.
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        Text { hash: xxh3_64_with_seed(text, self.key), length }
+    }
+
+    /// The slot of a text, if it is known. O(length), in the order of the last body without a look-up.
     pub(crate) fn find(&mut self, text: &[u8]) -> Option<Place> {
+        let text = self.text(text);
         let guess = self.successor();
         let found = match self.slots.get(guess as usize) {
-            Some(slot) if *slot.text == *text => guess,
-            _ => {
-                let hash = self.hasher.hash_one(text);
-                *self.table.find(hash, |place| *self.slots[*place as usize].text == *text)?
-            }
+            Some(slot) if slot.used && slot.is(text) => guess,
+            _ => *self.table.find(text.hash, |place| self.slots[*place as usize].is(text))?,
         };
         self.follow(found);
         Some(Place(found))
@@ -80,7 +115,19 @@ impl Cache {
 
     /// Adds a text that [`Cache::find`] did not know.
     pub(crate) fn insert(&mut self, text: &[u8], id: Option<SeriesId>) -> Place {
-        let slot = Slot { text: text.into(), next: NOWHERE, id, seen: 0, stored: 0, known: false, before: false };
+        let Text { hash, length } = self.text(text);
+        let mut slot = Slot {
+            hash,
+            id: DROPPED,
+            length,
+            next: NOWHERE,
+            seen: 0,
+            stored: 0,
+            used: true,
+            known: false,
+            before: false,
+        };
+        slot.set_id(id);
         let place = match self.free.pop() {
             Some(place) => {
                 self.slots[place as usize] = slot;
@@ -91,9 +138,8 @@ impl Cache {
                 u32::try_from(self.slots.len() - 1).expect("a body of less than 4 GiB has fewer lines than that")
             }
         };
-        let (hasher, slots) = (&self.hasher, &self.slots);
-        let hash = |place: &u32| hasher.hash_one(&*slots[*place as usize].text);
-        self.table.insert_unique(hash(&place), place, hash);
+        let slots = &self.slots;
+        self.table.insert_unique(hash, place, |place| slots[*place as usize].hash);
         self.follow(place);
         Place(place)
     }
@@ -104,25 +150,24 @@ impl Cache {
 
     /// All slots in use.
     pub(crate) fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.slots.iter_mut().filter(|slot| !slot.text.is_empty())
+        self.slots.iter_mut().filter(|slot| slot.used)
     }
 
     /// Drops the slots that `keep` refuses and gives their memory back. O(slots).
     pub(crate) fn retain(&mut self, keep: impl Fn(&Slot) -> bool) {
         for place in 0..self.slots.len() {
             let slot = &self.slots[place];
-            if slot.text.is_empty() || keep(slot) {
+            if !slot.used || keep(slot) {
                 continue;
             }
-            let hash = self.hasher.hash_one(&*slot.text);
-            if let Ok(entry) = self.table.find_entry(hash, |have| *have as usize == place) {
+            if let Ok(entry) = self.table.find_entry(slot.hash, |have| *have as usize == place) {
                 let (freed, _) = entry.remove();
-                self.slots[place].text = Box::default();
+                self.slots[place].used = false;
                 self.free.push(freed);
             }
         }
         if self.free.len() == self.slots.len() {
-            *self = Self::new();
+            *self = Self { key: self.key, ..Self::new() };
         }
     }
 
@@ -180,11 +225,19 @@ mod tests {
     fn dropped_slots_are_forgotten_and_used_again() {
         let mut cache = Cache::new();
         walk(&mut cache, &["a", "b", "c", "d"]);
-        cache.retain(|slot| !matches!(&*slot.text, b"b" | b"c"));
+        for (place, round) in [(1, 0), (2, 0), (0, 1), (3, 1)] {
+            cache.slot(Place(place)).seen = round;
+        }
+        cache.retain(|slot| slot.seen == 1);
         assert_eq!((cache.len(), cache.slots().count()), (2, 2));
         assert_eq!(walk(&mut cache, &["a", "b", "x", "d"]), [true, false, false, true]);
         assert_eq!(cache.slots.len(), 4);
         cache.retain(|_| false);
         assert_eq!((cache.len(), cache.slots.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_slot_is_small() {
+        assert_eq!(size_of::<Slot>(), 40);
     }
 }

@@ -6,6 +6,7 @@ pub(crate) enum Kind {
     Other,
     BodySize,
     SampleLimit,
+    BucketLimit,
     LabelLimit,
 }
 
@@ -30,6 +31,10 @@ impl Failure {
 
     pub(crate) fn sample_limit() -> Self {
         Self { text: "sample limit exceeded".into(), kind: Kind::SampleLimit }
+    }
+
+    pub(crate) fn bucket_limit() -> Self {
+        Self { text: "histogram bucket limit exceeded".into(), kind: Kind::BucketLimit }
     }
 
     pub(crate) fn label_limit(text: String) -> Self {

@@ -59,6 +59,11 @@ impl Http {
         }))
     }
 
+    /// Whether there is a client.
+    pub(crate) fn works(&self) -> bool {
+        self.0.is_ok()
+    }
+
     /// One GET into `body`.
     pub(crate) async fn fetch(
         &self,

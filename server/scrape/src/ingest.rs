@@ -6,12 +6,13 @@ use crate::{
     failure::{Failure, Kind},
     labels,
     metadata::Families,
+    resolution::Resolution,
 };
 use exposition::{
     Format,
     scrape::{Entry, Options, Parser},
 };
-use model::{Builder, Labels, METRIC_NAME, Sample, Timestamp, Value, stale_nan};
+use model::{Builder, Exemplar, FloatHistogram, Labels, METRIC_NAME, Sample, Timestamp, Value, stale_nan};
 use std::sync::Arc;
 use storage::{AppendError, Appender, SeriesId, Storage};
 
@@ -33,6 +34,8 @@ pub struct Outcome {
     pub out_of_order: u64,
     /// Samples outside the time range that may be written.
     pub out_of_bounds: u64,
+    /// Exemplars of series whose exemplars are all older than what is stored.
+    pub exemplars_out_of_order: u64,
     /// Bytes of the body, uncompressed; -1 when it was over its limit.
     pub body_bytes: i64,
     /// Why the scrape failed.
@@ -49,9 +52,11 @@ pub struct Loop {
     builder: Builder,
     /// Series of texts from before a change of the configuration, until the next good scrape shows which go on.
     orphans: Vec<SeriesId>,
-    round: u64,
+    round: u32,
     /// The last scrape that was stored, and how many series it has that must be ended; 0 is "none".
-    good: u64,
+    good: u32,
+    resolution: Resolution,
+    exemplars: Vec<Exemplar>,
     alive: usize,
     reports: Vec<(Labels, Option<SeriesId>)>,
 }
@@ -72,6 +77,8 @@ struct Pass {
     /// Series that go on from the last good scrape.
     continued: usize,
     tracked: usize,
+    /// A histogram has too many buckets even at the coarsest resolution.
+    over_buckets: bool,
 }
 
 impl Loop {
@@ -86,10 +93,12 @@ impl Loop {
             orphans: Vec::new(),
             round: 0,
             good: 0,
+            resolution: Resolution::default(),
+            exemplars: Vec::new(),
             alive: 0,
             reports: Vec::new(),
         };
-        new.name_reports();
+        new.configured();
         new
     }
 
@@ -97,14 +106,15 @@ impl Loop {
     pub fn reconfigure(&mut self, config: Arc<ScrapeConfig>) {
         let good = self.good;
         let live = |slot: &&mut crate::cache::Slot| slot.stored == good && good > 0;
-        self.orphans.extend(self.cache.slots().filter(live).filter_map(|slot| slot.id));
+        self.orphans.extend(self.cache.slots().filter(live).filter_map(|slot| slot.id()));
         self.cache = Cache::new();
         (self.good, self.alive) = (0, 0);
         self.config = config;
-        self.name_reports();
+        self.configured();
     }
 
-    fn name_reports(&mut self) {
+    fn configured(&mut self) {
+        self.resolution = Resolution::new(self.config.bucket_limit, self.config.bucket_factor_min);
         let extra = if self.config.extra_metrics { &EXTRA_REPORTS[..] } else { &[] };
         let labels = |name: &&str| (Builder::from(&self.target).set(METRIC_NAME, name).build(), None);
         self.reports = REPORTS.iter().chain(extra).map(labels).collect();
@@ -191,14 +201,14 @@ impl Loop {
             native_histograms: self.config.native_histograms,
             keep_classic: self.config.always_scrape_classic,
             custom_buckets: self.config.convert_classic_histograms,
-            start_timestamps: false,
+            start_timestamps: self.config.features.start_zero_samples,
             type_and_unit_labels: self.config.features.type_and_unit_labels,
         };
         let mut parser = Parser::with_options(body, format, options);
         let mut pass = Pass::default();
         self.cache.rewind();
         while let Some(entry) = parser.next().map_err(|error| Failure::new(error.to_string()))? {
-            let (raw, value, exposed) = match entry {
+            let (raw, mut value, exposed) = match entry {
                 Entry::Series { raw, value, at } => (raw, Value::Float(value), at),
                 Entry::Histogram { raw, value, at } => (raw, Value::Histogram(value), at),
                 entry => {
@@ -211,16 +221,17 @@ impl Loop {
                 Some(place) => place,
                 None => self.admit(&raw, &parser, appender)?,
             };
+            pass.over_buckets |= matches!(value, Value::Histogram(_)) && !self.resolution.fit(&mut value);
             let slot = self.cache.slot(place);
             let again = slot.seen == self.round;
             pass.seen += usize::from(!again);
             slot.seen = self.round;
-            if slot.id.is_none() {
+            if slot.id().is_none() {
                 continue;
             }
             outcome.kept += 1;
-            // Parsing goes on over the limit, so that the report tells how far over it was.
-            if self.config.sample_limit > 0 && outcome.kept > self.config.sample_limit {
+            // Parsing goes on over a limit, so that the report tells how far over it was.
+            if pass.over_buckets || self.config.sample_limit > 0 && outcome.kept > self.config.sample_limit {
                 continue;
             }
             let exposed = exposed.filter(|_| self.config.honor_timestamps);
@@ -234,8 +245,19 @@ impl Loop {
                 continue;
             }
             let tracked = exposed.is_none() || self.config.track_timestamps_staleness;
+            if self.config.features.start_zero_samples
+                && let Some(start) = parser.start()
+            {
+                self.start_at_zero(place, start, time, &value, appender);
+            }
             let stored = self.store(place, time, value, &parser, appender)?;
             self.account(place, stored, tracked, outcome, &mut pass)?;
+            if self.config.features.exemplars {
+                outcome.exemplars_out_of_order += self.keep_exemplars(place, time, &parser, appender);
+            }
+        }
+        if pass.over_buckets {
+            return Err(Failure::bucket_limit());
         }
         if self.config.sample_limit > 0 && outcome.kept > self.config.sample_limit {
             return Err(Failure::sample_limit());
@@ -264,15 +286,54 @@ impl Loop {
         parser: &Parser<'_>,
         appender: &mut dyn Appender,
     ) -> Result<Result<(), AppendError>, Failure> {
-        let Some(id) = self.cache.slot(place).id else { return Ok(Ok(())) };
+        let Some(id) = self.cache.slot(place).id() else { return Ok(Ok(())) };
         let result = append(id, at, &value, appender);
         if result != Err(AppendError::UnknownSeries) {
             return Ok(result);
         }
         // Once is enough: a series cannot vanish within a transaction.
         let fresh = self.register(parser, appender)?;
-        self.cache.slot(place).id = fresh;
+        self.cache.slot(place).set_id(fresh);
         Ok(fresh.map_or(Ok(()), |id| append(id, at, &value, appender)))
+    }
+
+    /// Stores the exemplars of the series just read; how many were too old, if all of them were.
+    fn keep_exemplars(&mut self, place: Place, at: Timestamp, parser: &Parser<'_>, appender: &mut dyn Appender) -> u64 {
+        self.exemplars.clear();
+        parser.exemplars(&mut self.exemplars);
+        let Some(id) = self.cache.slot(place).id() else { return 0 };
+        // Those of a histogram come in the order of its buckets.
+        self.exemplars.sort_by_key(|exemplar| exemplar.at);
+        let (count, mut late) = (self.exemplars.len() as u64, 0);
+        for mut exemplar in self.exemplars.drain(..) {
+            exemplar.at = exemplar.at.or(Some(at));
+            match appender.exemplar(id, exemplar) {
+                Err(AppendError::OutOfOrder) => late += 1,
+                // One that is there already is sent again with every scrape.
+                Ok(()) | Err(AppendError::DuplicateTimestamp) => {}
+                Err(error) => tracing::debug!(%error, "An exemplar was not stored"),
+            }
+        }
+        if late == count { late } else { 0 }
+    }
+
+    /// A counter that says when it started was 0 then. A time that storage has already passed needs no such sample.
+    fn start_at_zero(&mut self, place: Place, start: i64, at: Timestamp, value: &Value, appender: &mut dyn Appender) {
+        let Some(id) = self.cache.slot(place).id().filter(|_| start > 0 && start < at.0) else { return };
+        let start = Timestamp(start);
+        let _ = match value {
+            Value::Float(_) => appender.float(id, start, 0.0),
+            Value::Histogram(histogram) => {
+                let zero = FloatHistogram {
+                    integer: histogram.integer,
+                    schema: histogram.schema,
+                    zero_threshold: histogram.zero_threshold,
+                    custom_bounds: histogram.custom_bounds.clone(),
+                    ..FloatHistogram::default()
+                };
+                appender.sample(id, Sample { at: start, start: None, value: Value::Histogram(Arc::new(zero)) })
+            }
+        };
     }
 
     /// Counts what became of a sample, and remembers that its series must be ended one day.
@@ -313,7 +374,7 @@ impl Loop {
         if good > 0 && continued < self.alive {
             for slot in self.cache.slots().filter(|slot| slot.stored == good) {
                 slot.stored = 0;
-                if let Some(id) = slot.id {
+                if let Some(id) = slot.id() {
                     end_series(id, at, appender);
                 }
             }
@@ -327,7 +388,7 @@ impl Loop {
         for slot in self.cache.slots() {
             let live = good > 0 && (slot.stored == good || slot.stored == round && slot.before);
             slot.stored = 0;
-            if let Some(id) = slot.id.filter(|_| live) {
+            if let Some(id) = slot.id().filter(|_| live) {
                 end_series(id, at, appender);
             }
         }

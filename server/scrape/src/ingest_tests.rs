@@ -263,3 +263,149 @@ fn native_histograms_of_protobuf_are_stored_as_such_when_wanted() {
         assert_eq!(bench.series("h_bucket").len(), classic);
     }
 }
+
+fn protobuf(native: model::FloatHistogram) -> Vec<u8> {
+    let histogram = exposition::Histogram {
+        count: native.count,
+        sum: 1.0,
+        native: Some(native),
+        ..exposition::Histogram::default()
+    };
+    let value = exposition::MetricValue::Histogram(Box::new(histogram));
+    let mut family = exposition::Family::new("h", "Help.", model::MetricType::Histogram);
+    family.metrics.push(exposition::Metric { labels: Labels::empty(), value, at: None });
+    let mut body = Vec::new();
+    exposition::write(&[family], Format::Protobuf, exposition::Escaping::AllowUtf8, &mut body);
+    body
+}
+
+#[test]
+fn native_histograms_are_made_coarser_and_too_many_buckets_fail_the_scrape() {
+    let spans = |gap| vec![model::Span { offset: 1, length: 4 }, model::Span { offset: gap, length: 4 }];
+    let native = |schema, gap| model::FloatHistogram {
+        integer: true,
+        schema,
+        zero_threshold: 0.001,
+        count: 8.0,
+        positive_spans: spans(gap),
+        positive: vec![1.0; 8],
+        ..Default::default()
+    };
+    let scraped = |bucket_limit, bucket_factor_min, native| {
+        let config = ScrapeConfig { native_histograms: true, bucket_limit, bucket_factor_min, ..config(&[]) };
+        let mut bench = Bench::new(config);
+        let outcome =
+            bench.target.ingest(Timestamp(bench.at), 0.1, Ok((&protobuf(native), Format::Protobuf)), &bench.store);
+        let querier = bench.store.querier(Timestamp(0), Timestamp(i64::MAX));
+        let matcher = Matcher::new(MatchOp::Equal, METRIC_NAME, "h").expect("valid");
+        let mut batch = Vec::new();
+        querier.select(&[matcher]).expect("readable").next_batch(9, &mut batch).expect("readable");
+        let schemas: Vec<_> = batch.iter().flat_map(|one| &one.histograms).map(|(_, h)| h.schema).collect();
+        (schemas, outcome.error.map(|error| error.to_string()), bench.shown("up"))
+    };
+    assert_eq!(scraped(0, 0.0, native(3, 0)), (vec![3], None, "1".into()));
+    assert_eq!(scraped(4, 0.0, native(3, 0)), (vec![2], None, "1".into()));
+    assert_eq!(scraped(0, 2.0, native(3, 0)), (vec![0], None, "1".into()));
+    let far = (vec![], Some("histogram bucket limit exceeded".into()), "0".into());
+    assert_eq!(scraped(2, 0.0, native(-4, 50)), far);
+}
+
+fn openmetrics(bench: &mut Bench, body: &str) -> Outcome {
+    bench.at += 15_000;
+    bench.target.ingest(Timestamp(bench.at), 0.1, Ok((body.as_bytes(), Format::OpenMetrics100)), &bench.store)
+}
+
+/// A store that keeps exemplars as they are handed over, refusing those that are older than the last.
+mod exemplars {
+    use super::*;
+    use parking_lot::Mutex;
+
+    pub(super) struct Store(pub(super) Memory, pub(super) Mutex<Vec<model::Exemplar>>);
+
+    impl Storage for Store {
+        fn appender(&self) -> Box<dyn Appender + '_> {
+            Box::new(Transaction(self.0.appender(), &self.1))
+        }
+
+        fn querier(&self, min: Timestamp, max: Timestamp) -> Box<dyn storage::Querier + '_> {
+            self.0.querier(min, max)
+        }
+
+        fn stats(&self) -> storage::Stats {
+            self.0.stats()
+        }
+
+        fn cardinality(&self, top: usize) -> storage::Cardinality {
+            self.0.cardinality(top)
+        }
+    }
+
+    struct Transaction<'a>(Box<dyn Appender + 'a>, &'a Mutex<Vec<model::Exemplar>>);
+
+    impl Appender for Transaction<'_> {
+        fn series(&mut self, labels: &Labels) -> Result<SeriesId, AppendError> {
+            self.0.series(labels)
+        }
+
+        fn float(&mut self, series: SeriesId, at: Timestamp, value: f64) -> Result<(), AppendError> {
+            self.0.float(series, at, value)
+        }
+
+        fn sample(&mut self, series: SeriesId, sample: Sample) -> Result<(), AppendError> {
+            self.0.sample(series, sample)
+        }
+
+        fn exemplar(&mut self, _: SeriesId, exemplar: model::Exemplar) -> Result<(), AppendError> {
+            let mut kept = self.1.lock();
+            match kept.last() {
+                Some(last) if *last == exemplar => return Err(AppendError::DuplicateTimestamp),
+                Some(last) if last.at > exemplar.at => return Err(AppendError::OutOfOrder),
+                _ => kept.push(exemplar),
+            }
+            Ok(())
+        }
+
+        fn metadata(&mut self, series: SeriesId, metadata: &model::Metadata) -> Result<(), AppendError> {
+            self.0.metadata(series, metadata)
+        }
+
+        fn commit(self: Box<Self>) -> Result<(), AppendError> {
+            self.0.commit()
+        }
+    }
+}
+
+#[test]
+fn exemplars_are_handed_over_with_a_time_when_they_are_wanted() {
+    let body = |value: &str| format!("# TYPE a counter\na_total 1 # {{id=\"x\"}} {value}\n# EOF\n");
+    for (wanted, want) in [(false, vec![]), (true, vec![(1.0, 15_000), (2.0, 20_000)])] {
+        let store = exemplars::Store(Memory::new(storage::Limits::default()), Default::default());
+        let features = crate::Features { exemplars: wanted, ..Default::default() };
+        let mut target = Loop::new(Arc::new(ScrapeConfig { features, ..config(&[]) }), Labels::empty());
+        let mut late = 0;
+        for (at, value) in [(15_000, "1"), (30_000, "2 20"), (45_000, "2 20"), (60_000, "3 10")] {
+            let text = body(value);
+            let outcome = target.ingest(Timestamp(at), 0.1, Ok((text.as_bytes(), Format::OpenMetrics100)), &store);
+            assert_eq!(outcome.error, None);
+            late += outcome.exemplars_out_of_order;
+        }
+        let kept: Vec<_> = store.1.lock().iter().map(|one| (one.value, one.at.map_or(0, |at| at.0))).collect();
+        assert_eq!((kept, late), (want, u64::from(wanted)));
+    }
+}
+
+#[test]
+fn a_counter_that_says_when_it_started_begins_with_zero_when_that_is_wanted() {
+    for (wanted, want, created) in [(false, "5 6 1", 1), (true, "0 5 6 0 1", 0)] {
+        let features = crate::Features { start_zero_samples: wanted, ..Default::default() };
+        let mut bench = Bench::new(ScrapeConfig { features, ..config(&[]) });
+        let start = bench.at as f64 / 1000.0;
+        let body = |value: u32, start: f64| format!("# TYPE a counter\na_total {value}\na_created {start}\n# EOF\n");
+        for (value, start) in [(5, start), (6, start), (1, start + 31.0)] {
+            let outcome = openmetrics(&mut bench, &body(value, start));
+            assert_eq!((outcome.error, outcome.out_of_order), (None, 0));
+        }
+        assert_eq!(bench.shown("a_total"), want);
+        assert_eq!(bench.series("a_created").len(), created);
+    }
+}

@@ -7,11 +7,13 @@
 mod cache;
 mod counters;
 mod failure;
+mod failure_log;
 mod fetch;
 mod ingest;
 mod labels;
 mod metadata;
 mod pool;
+mod resolution;
 mod runner;
 mod schedule;
 mod target;

@@ -5,7 +5,7 @@ use model::Metadata;
 use std::collections::HashMap;
 
 /// Scrapes for which a family that vanished is remembered. Upstream's number.
-const KEEP_SCRAPES: u64 = 10;
+const KEEP_SCRAPES: u32 = 10;
 
 /// Families of one target by name.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Families(HashMap<String, Known>);
 #[derive(Debug)]
 struct Known {
     metadata: Metadata,
-    seen: u64,
+    seen: u32,
 }
 
 impl Families {
@@ -38,7 +38,7 @@ impl Families {
         self.iter().map(|(name, metadata)| name.len() + metadata.help.len() + metadata.unit.len()).sum()
     }
 
-    pub(crate) fn note(&mut self, entry: &Entry<'_>, round: u64) {
+    pub(crate) fn note(&mut self, entry: &Entry<'_>, round: u32) {
         match entry {
             Entry::Help { name, text } => {
                 let help = &mut self.family(name, round).help;
@@ -58,13 +58,13 @@ impl Families {
     }
 
     /// Forgets families that have not been seen for long. O(families), every [`KEEP_SCRAPES`] scrapes.
-    pub(crate) fn forget(&mut self, round: u64) {
+    pub(crate) fn forget(&mut self, round: u32) {
         if round.is_multiple_of(KEEP_SCRAPES) {
             self.0.retain(|_, known| known.seen + KEEP_SCRAPES >= round);
         }
     }
 
-    fn family(&mut self, name: &str, round: u64) -> &mut Metadata {
+    fn family(&mut self, name: &str, round: u32) -> &mut Metadata {
         if !self.0.contains_key(name) {
             self.0.insert(name.to_owned(), Known { metadata: Metadata::default(), seen: round });
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     ActiveTarget, Counters, DroppedTarget, Loop, ScrapeConfig, TargetsView,
+    failure_log::FailureLogs,
     fetch::{Bodies, Http},
     runner::{Orders, Progress, Runner, Shared},
     target::{self, Sorted, Spec},
@@ -75,6 +76,7 @@ impl Scraper {
             seed,
             proxies,
             bodies: Bodies::default(),
+            failures: FailureLogs::default(),
         };
         Self { shared: Arc::new(shared), pools: Mutex::default() }
     }
@@ -82,6 +84,7 @@ impl Scraper {
     /// Makes these configurations the running ones. Must run inside the event loop. A target whose labels and address
     /// stay keeps its loop and its place in time; pools that are no longer named end.
     pub fn apply(&self, configs: Vec<ScrapeConfig>) {
+        self.shared.failures.close();
         let mut pools = self.pools.lock();
         let names: Vec<String> = configs.iter().map(|config| config.job_name.clone()).collect();
         pools.retain(|name, _| {
@@ -99,11 +102,17 @@ impl Scraper {
                     self.shared.counters.reloads.inc();
                     pool.config = Arc::new(config);
                     pool.http = Http::new(&pool.config, &self.shared);
+                    if !pool.http.works() {
+                        self.shared.counters.reloads_failed.inc();
+                    }
                     pool.sync(&self.shared);
                 }
                 None => {
                     self.shared.counters.pools.inc();
                     let mut pool = Pool::new(config, &self.shared);
+                    if !pool.http.works() {
+                        self.shared.counters.pools_failed.inc();
+                    }
                     pool.sync(&self.shared);
                     pools.insert(name, pool);
                 }
@@ -139,14 +148,19 @@ impl Scraper {
         running.map(Running::families).collect()
     }
 
-    /// How many families are remembered, and the bytes of what they say.
-    pub fn family_sizes(&self) -> (usize, usize) {
+    /// How many families are remembered, and the bytes of what they say, by pool.
+    pub fn family_sizes(&self) -> Vec<(String, usize, usize)> {
         let pools = self.pools.lock();
-        let running = pools.values().flat_map(|pool| pool.targets.values());
-        running.fold((0, 0), |(count, bytes), one| {
-            let samples = one.runner.samples.lock();
-            (count + samples.families().len(), bytes + samples.families().bytes())
-        })
+        let size = |(name, pool): (&String, &Pool)| {
+            let (mut count, mut bytes) = (0, 0);
+            for one in pool.targets.values() {
+                let samples = one.runner.samples.lock();
+                count += samples.families().len();
+                bytes += samples.families().bytes();
+            }
+            (name.clone(), count, bytes)
+        };
+        pools.iter().map(size).collect()
     }
 
     /// Ends all loops; their series end with a marker unless the process is shutting down.
@@ -170,10 +184,14 @@ impl Pool {
 
     /// Starts, changes and ends loops until they are what configuration and groups say.
     fn sync(&mut self, shared: &Arc<Shared>) {
+        let began = shared.clock.now();
         let sorted =
             target::targets(&self.config, self.config.groups.iter().chain(self.found.iter().map(|group| &**group)));
         let Sorted { active, dropped, dropped_count, refused } = sorted;
         let job = self.config.job_name.as_str();
+        let counters = &shared.counters;
+        counters.syncs.with(&[job]).inc();
+        counters.syncs_failed.with(&[job]).add(refused.len() as f64);
         for why in refused {
             tracing::error!(scrape_pool = job, error = why, "Creating target failed");
         }
@@ -206,6 +224,8 @@ impl Pool {
             self.order.push(key.clone());
             self.targets.insert(key, running);
         }
+        let seconds = shared.counters.sync_seconds.with(&[&self.config.job_name]);
+        seconds.observe((shared.clock.now() - began).as_secs_f64());
     }
 }
 
@@ -228,7 +248,7 @@ impl Running {
 
     fn shown(&self, pool: &str) -> ActiveTarget {
         let Spec { discovered, labels, url, interval, timeout } = (*self.orders.borrow().spec).clone();
-        let Progress { health, last_error, last_scrape_ms, last_duration_seconds } =
+        let Progress { health, last_error, last_scrape_ms, last_duration_seconds, .. } =
             self.runner.progress.lock().clone();
         ActiveTarget {
             pool: pool.to_owned(),
@@ -256,3 +276,7 @@ impl Drop for Running {
         self.orders.send_modify(|orders| orders.gone = true);
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 
 use crate::{
     Counters, Failure, Loop, Outcome, ScrapeConfig,
+    failure_log::{FailureLogs, Record},
     fetch::{Bodies, Http},
     schedule,
     target::{Health, Spec},
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     /// Where jobs that ask for it find their proxy.
     pub(crate) proxies: ProxyEnvironment,
     pub(crate) bodies: Bodies,
+    pub(crate) failures: FailureLogs,
 }
 
 /// What the pool tells a running target.
@@ -49,6 +51,8 @@ pub(crate) struct Progress {
     pub(crate) last_error: Option<String>,
     pub(crate) last_scrape_ms: Option<i64>,
     pub(crate) last_duration_seconds: f64,
+    /// When it began, on the other clock.
+    began: Option<Monotonic>,
 }
 
 /// One target while it is scraped.
@@ -117,6 +121,10 @@ impl Runner {
         let clock = self.shared.clock.clone();
         let at = Timestamp(schedule::aligned(ideal_ms, clock.unix_ms(), order.spec.interval.as_std()));
         let began = clock.now();
+        if let Some(before) = self.progress.lock().began.replace(began) {
+            let interval = order.spec.interval.to_string();
+            self.shared.counters.intervals.with(&[&interval]).observe((began - before).as_secs_f64());
+        }
         let mut body = self.shared.bodies.take();
         let fetched = tokio::select! {
             biased;
@@ -140,7 +148,23 @@ impl Runner {
         } else {
             work();
         }
+        self.write_down(order, at).await;
         true
+    }
+
+    /// Writes a failure to the file of the job, if it wants that.
+    async fn write_down(&self, order: &Orders, at: Timestamp) {
+        let Some(path) = order.config.failure_log.clone() else { return };
+        let Some(error) = self.progress.lock().last_error.clone() else { return };
+        let (job, target) = (order.config.job_name.clone(), order.spec.url.clone());
+        let (record, shared) = (Record { at_ms: at.0, job, target, error }, self.shared.clone());
+        let write = move || {
+            if let Err(error) = shared.failures.write(&path, &record) {
+                tracing::error!(path = %path.display(), %error, "A failed scrape could not be written down");
+            }
+        };
+        // A panic is counted and logged there.
+        let _ = self.shared.tasks.blocking("scrape failure log", write).await;
     }
 
     fn note(&self, url: &str, at: Timestamp, seconds: f64, outcome: &Outcome) {
@@ -153,7 +177,9 @@ impl Runner {
         if let Some(error) = &outcome.error {
             tracing::debug!(target = url, %error, "Scrape failed");
         }
-        *self.progress.lock() = Progress {
+        let mut progress = self.progress.lock();
+        *progress = Progress {
+            began: progress.began,
             health: if outcome.error.is_some() { Health::Down } else { Health::Up },
             last_error: outcome.error.as_ref().map(ToString::to_string),
             last_scrape_ms: Some(at.0),

@@ -78,6 +78,47 @@ pub struct ScrapeConfig {
     pub features: Features,
 }
 
+impl Default for ScrapeConfig {
+    /// Upstream's defaults, without a name.
+    fn default() -> Self {
+        Self {
+            job_name: String::new(),
+            interval: Duration::from_millis(60_000),
+            timeout: Duration::from_millis(10_000),
+            scheme: "http".into(),
+            http: client::HttpConfig::default(),
+            metrics_path: "/metrics".into(),
+            honor_labels: false,
+            honor_timestamps: true,
+            params: BTreeMap::new(),
+            compression: true,
+            relabel: Vec::new(),
+            metric_relabel: Vec::new(),
+            groups: Vec::new(),
+            body_size_limit: 0,
+            sample_limit: 0,
+            label_limit: 0,
+            label_name_length_limit: 0,
+            label_value_length_limit: 0,
+            target_limit: 0,
+            fallback: None,
+            protocols: exposition::Protocol::DEFAULT.to_vec(),
+            track_timestamps_staleness: false,
+            extra_metrics: false,
+            keep_dropped_targets: 0,
+            native_histograms: false,
+            always_scrape_classic: false,
+            convert_classic_histograms: false,
+            validation: NameValidation::Utf8,
+            escaping: exposition::Escaping::AllowUtf8,
+            bucket_limit: 0,
+            bucket_factor_min: 0.0,
+            failure_log: None,
+            features: Features::default(),
+        }
+    }
+}
+
 /// Switches of the server that change what a scrape stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
@@ -304,37 +345,8 @@ pub(crate) mod tests {
         ScrapeConfig {
             job_name: "j".into(),
             interval: Duration::from_millis(15_000),
-            timeout: Duration::from_millis(10_000),
-            scheme: "http".into(),
-            http: client::HttpConfig::default(),
-            metrics_path: "/metrics".into(),
-            honor_labels: false,
-            honor_timestamps: true,
-            params: BTreeMap::new(),
-            compression: true,
-            relabel: Vec::new(),
-            metric_relabel: Vec::new(),
             groups: vec![Group { source: "0".into(), targets, labels: Labels::from_pairs([("dc", "a")]) }],
-            body_size_limit: 0,
-            sample_limit: 0,
-            label_limit: 0,
-            label_name_length_limit: 0,
-            label_value_length_limit: 0,
-            target_limit: 0,
-            fallback: None,
-            protocols: exposition::Protocol::DEFAULT.to_vec(),
-            track_timestamps_staleness: false,
-            extra_metrics: false,
-            keep_dropped_targets: 0,
-            native_histograms: false,
-            always_scrape_classic: false,
-            convert_classic_histograms: false,
-            validation: NameValidation::Utf8,
-            escaping: exposition::Escaping::AllowUtf8,
-            bucket_limit: 0,
-            bucket_factor_min: 0.0,
-            failure_log: None,
-            features: Features::default(),
+            ..ScrapeConfig::default()
         }
     }
 

@@ -2,12 +2,14 @@
 
 use crate::{
     Error, Options,
+    admin::Retention,
     head::{Head, replay::Replay, segments},
     manifest::Manifest,
     metrics::{Progress, Refusals},
     part::Part,
     record::{self, Batch},
     snapshot::{self, Restored},
+    tombstones::Tombstone,
     transaction::Transaction,
     view::View,
 };
@@ -39,6 +41,9 @@ pub struct Tsdb {
     /// Held by whoever changes parts.
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) unmergeable: Mutex<BTreeSet<String>>,
+    /// Those of the manifest, for readers.
+    pub(crate) tombstones: RwLock<Arc<Vec<Tombstone>>>,
+    pub(crate) retention: RwLock<Arc<Vec<Retention>>>,
     pub(crate) exemplars: Mutex<Exemplars>,
     /// The newest sample when the head was last written.
     pub(crate) snapshot_at: Mutex<Option<i64>>,
@@ -79,29 +84,12 @@ impl Tsdb {
                 }
             }
         }
-        let Restored { mut head, ring: mut exemplars, missing } = match &manifest.snapshot {
-            None => Restored::empty(options, manifest.floor),
-            Some((name, _)) => match snapshot::read(&disk, name, options, manifest.floor) {
-                Ok(read) => read,
-                Err(error) => {
-                    damaged += 1;
-                    set_aside(&disk, name, &error)?;
-                    Restored::empty(options, manifest.floor)
-                }
-            },
-        };
-        for (name, error) in &missing {
-            damaged += 1;
-            set_aside(&disk, name, error)?;
-        }
-        let kept: BTreeSet<String> =
-            head.segments.sealed().iter().map(|segment| segments::name(segment.number)).collect();
-        remove_all(&disk, |name| name.starts_with(segments::PREFIX) && !kept.contains(name))?;
+        let (restored, known) = restore_head(&disk, options, &manifest, &mut damaged)?;
+        let Restored { mut head, ring: mut exemplars, .. } = restored;
         if damaged > 0 {
             manifest.publish(&disk)?;
         }
         let snapshot_at = head.max_time;
-        let known = manifest.snapshot.as_ref().map_or(0, |(_, record)| *record);
         let mut row = Vec::new();
         let replay = |number: u64, payload: &[u8]| {
             let mut receiver = Replay { head: &mut head, exemplars: &mut exemplars };
@@ -114,7 +102,7 @@ impl Tsdb {
         let watch = |first, current, last| progress.set(first, current, last);
         let (mut log, recovery) =
             Log::open_watched(&disk, LOG, options.log, replay, watch).map_err(Error::disk("reading the log"))?;
-        log.skip_to(known);
+        log.skip_to(manifest.snapshot.as_ref().map_or(0, |(_, record)| *record));
         if recovery.lost > 0 {
             tracing::error!(records = recovery.lost, "records of the log are missing");
         }
@@ -124,6 +112,8 @@ impl Tsdb {
             log: Mutex::new(log),
             parts: RwLock::new(parts),
             head: RwLock::new(head),
+            tombstones: RwLock::new(manifest.tombstones.clone()),
+            retention: RwLock::default(),
             manifest: Mutex::new(manifest),
             unmergeable: Mutex::default(),
             exemplars: Mutex::new(exemplars),
@@ -190,6 +180,40 @@ fn remove_all(disk: &Disk, gone: impl Fn(&str) -> bool) -> Result<(), Error> {
     Ok(())
 }
 
+/// The head of the snapshot that counts, and the last record of the log that is in it. What cannot be read of it is set
+/// aside, its segments too; segments that no snapshot names are removed.
+fn restore_head(
+    disk: &Disk,
+    options: Options,
+    manifest: &Manifest,
+    damaged: &mut u64,
+) -> Result<(Restored, u64), Error> {
+    let is_segment = |name: &str| name.starts_with(segments::PREFIX);
+    let Some((name, record)) = &manifest.snapshot else {
+        remove_all(disk, is_segment)?;
+        return Ok((Restored::empty(options, manifest.floor), 0));
+    };
+    match snapshot::read(disk, name, options, manifest.floor) {
+        Ok(restored) => {
+            for (name, error) in &restored.missing {
+                *damaged += 1;
+                set_aside(disk, name, error)?;
+            }
+            let sealed = restored.head.segments.sealed();
+            let kept: BTreeSet<String> = sealed.iter().map(|segment| segments::name(segment.number)).collect();
+            remove_all(disk, |name| is_segment(name) && !kept.contains(name))?;
+            Ok((restored, *record))
+        }
+        Err(error) => {
+            *damaged += 1;
+            set_aside(disk, name, &error)?;
+            let all = disk.list("").map_err(Error::disk("listing the data folder"))?;
+            all.iter().filter(|name| is_segment(name)).try_for_each(|name| set_aside(disk, name, &error))?;
+            Ok((Restored::empty(options, manifest.floor), 0))
+        }
+    }
+}
+
 fn set_aside(disk: &Disk, name: &str, error: &Error) -> Result<(), Error> {
     tracing::error!(file = name, %error, "a file of the store cannot be read and is set aside; the rest is served");
     disk.create_dir(ASIDE).map_err(Error::disk("making the folder aside"))?;
@@ -221,6 +245,10 @@ impl Storage for Tsdb {
 
     fn cardinality(&self, top: usize) -> Cardinality {
         self.head.read().cardinality(top)
+    }
+
+    fn admin(&self) -> Option<&dyn storage::Admin> {
+        Some(self)
     }
 
     fn stats(&self) -> Stats {

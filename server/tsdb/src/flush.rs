@@ -2,10 +2,11 @@
 
 use crate::{
     Error, Tsdb,
-    head::{Side, segments},
+    head::{Points, Side, segments},
     manifest::Manifest,
     part::Part,
     snapshot::{self, Cut},
+    tombstones,
     writer::{PartWriter, WINDOW_MS},
 };
 use runtime::Log;
@@ -27,6 +28,19 @@ impl Tsdb {
     /// [`Error`]; nothing is lost, and the next call tries again.
     pub fn maintain(&self) -> Result<(), Error> {
         self.head.write().compact(MOVES_MAX);
+        let moved = self.move_due();
+        // What is too old goes even when nothing can be written: it may be what fills the disk.
+        self.expire()?;
+        moved?;
+        while self.merge(false)? {}
+        if self.snapshot_due() {
+            self.write_snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is due from memory to files.
+    fn move_due(&self) -> Result<(), Error> {
         self.save_segments()?;
         let mut flushed = false;
         while let Some(end) = self.flush_due() {
@@ -35,11 +49,6 @@ impl Tsdb {
         }
         if flushed || self.late_due() {
             self.flush_late()?;
-        }
-        self.expire()?;
-        while self.merge(false)? {}
-        if self.snapshot_due() {
-            self.write_snapshot()?;
         }
         Ok(())
     }
@@ -54,17 +63,10 @@ impl Tsdb {
         Ok(())
     }
 
-    /// Moves the whole head into parts and merges all that lie in one range, the newest too: what an import ends with.
-    /// Samples older than the newest one are refused afterwards.
-    ///
-    /// # Errors
-    /// [`Error`]; nothing is lost.
-    pub fn compact(&self) -> Result<(), Error> {
-        while let Some(end) = self.oldest_range() {
-            self.flush(end)?;
-        }
-        while self.merge(true)? {}
-        Ok(())
+    /// The end of the oldest range of the head, once half a range more has gathered behind it.
+    fn flush_due(&self) -> Option<i64> {
+        let end = self.oldest_range()?;
+        (self.head.read().max_time? >= end.saturating_add(self.options.part_ms / 2)).then_some(end)
     }
 
     /// The end of the oldest range of the head.
@@ -74,10 +76,18 @@ impl Tsdb {
         oldest.div_euclid(length).checked_add(1)?.checked_mul(length)
     }
 
-    /// The end of the oldest range of the head, once half a range more has gathered behind it.
-    fn flush_due(&self) -> Option<i64> {
-        let end = self.oldest_range()?;
-        (self.head.read().max_time? >= end.saturating_add(self.options.part_ms / 2)).then_some(end)
+    /// Moves the whole head into parts and merges all that lie in one range, the newest too: what an import ends with.
+    /// Samples older than the newest one are refused afterwards.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing is lost.
+    pub fn compact(&self) -> Result<(), Error> {
+        while let Some(end) = self.oldest_range() {
+            self.flush(end)?;
+        }
+        self.flush_late()?;
+        while self.merge(true)? {}
+        self.bury(&mut self.manifest.lock())
     }
 
     /// Moves the samples before `end` into a part.
@@ -90,22 +100,22 @@ impl Tsdb {
             self.head.write().admit_from = end;
         }
         let part_name = next.name("part");
-        let moved = self.write_part(&part_name, end)?;
+        let (moved, written) = self.write_part(&part_name, end)?;
         if moved == 0 {
             self.skip_gap(end);
             return Ok(());
         }
         let cut = Cut { floor: end, late: i64::MIN, samples: moved };
         let (old, record) = self.snapshot_into(&mut next, cut, None)?;
-        let part = Part::open(&self.disk, &part_name)?;
-        next.parts.push(part.name.clone());
+        let part = written.then(|| Part::open(&self.disk, &part_name)).transpose()?;
+        next.parts.extend(part.as_ref().map(|part| part.name.clone()));
         next.floor = end;
         next.publish(&self.disk)?;
         *manifest = next;
         let dropped = {
             let mut parts = self.parts.write();
             let mut head = self.head.write();
-            parts.push(Arc::new(part));
+            parts.extend(part.map(Arc::new));
             head.truncate(end, moved)
         };
         self.after_snapshot(old, record)?;
@@ -193,9 +203,10 @@ impl Tsdb {
         self.after_snapshot(old, record)
     }
 
-    /// Writes the samples before `end` that came in order; answers how many there were.
-    fn write_part(&self, name: &str, end: i64) -> Result<u64, Error> {
-        let slots = self.head.read().sorted_slots();
+    /// Writes the samples before `end` that came in order; answers how many there were, and whether any is left of them.
+    fn write_part(&self, name: &str, end: i64) -> Result<(u64, bool), Error> {
+        let (slots, mut moved) = (self.head.read().sorted_slots(), 0);
+        let tombstones = self.tombstones.read().clone();
         let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
         let mut builder = model::Builder::default();
         for step in slots.chunks(STEP) {
@@ -206,16 +217,66 @@ impl Tsdb {
                 (raws, head.floor)
             };
             for raw in raws {
-                let (points, damage) = raw.readable(floor, end - 1);
+                let (mut points, damage) = raw.readable(floor, end - 1);
                 if let Some(file) = damage {
                     // Waiting would not mend it, and would keep all others in memory.
                     self.damaged.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(series = %raw.labels, file = file.0, "samples of a series cannot be read and are lost");
                 }
+                moved += points.len() as u64;
+                tombstones::cut(tombstones.iter(), &raw.labels, &mut points);
                 writer.add(&raw.labels, points)?;
             }
         }
-        Ok(writer.finish()?.map_or(0, |summary| summary.samples))
+        Ok((moved, writer.finish()?.is_some()))
+    }
+
+    /// Takes in series from elsewhere as a part of their own, which may overlap others: `next` gives them by labels until
+    /// there are none, samples ascending by time. Answers the counts of series and samples. Memory: a group of series.
+    ///
+    /// # Errors
+    /// What `next` says, and [`Error`]; nothing was taken in then.
+    pub fn import<E: From<Error>>(
+        &self,
+        next: &mut dyn FnMut() -> Result<Option<storage::Columns>, E>,
+    ) -> Result<Option<(u64, u64)>, E> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.clone();
+        let name = changed.name("part");
+        manifest.next_file = changed.next_file;
+        let mut writer = PartWriter::create(&self.disk, &name, WINDOW_MS)?;
+        while let Some(columns) = next()? {
+            let points = Points {
+                times: columns.times.to_vec(),
+                values: columns.values.to_vec(),
+                histograms: columns.histograms,
+                starts: columns.starts,
+            };
+            writer.add(&columns.labels, points)?;
+        }
+        let Some(summary) = writer.finish()? else { return Ok(None) };
+        let part = Part::open(&self.disk, &name)?;
+        let place = self.parts.read().partition_point(|have| have.summary.min <= summary.min);
+        self.replace(&mut manifest, &[], Some((place, part)))?;
+        Ok(Some((summary.series, summary.samples)))
+    }
+
+    /// Writes the whole head as a part, for a copy of the store; answers whether there was anything.
+    pub(crate) fn write_head(&self, name: &str) -> Result<bool, Error> {
+        let (slots, tombstones) = (self.head.read().sorted_slots(), self.tombstones.read().clone());
+        let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
+        let mut builder = model::Builder::default();
+        for slot in slots {
+            let (raw, floor) = {
+                let head = self.head.read();
+                (head.raw(slot, &head.shared(), &mut builder), head.floor)
+            };
+            let mut points =
+                raw.points(i64::MIN, i64::MAX, floor).map_err(|file| Error::damaged(&file.0, "unreadable"))?;
+            tombstones::cut(tombstones.iter(), &raw.labels, &mut points);
+            writer.add(&raw.labels, points)?;
+        }
+        Ok(writer.finish()?.is_some())
     }
 
     /// Whether too many samples that came out of order wait in memory for the next part.
@@ -238,8 +299,11 @@ impl Tsdb {
         let (mut new, mut from, mut samples) = (Vec::new(), i64::MIN, 0);
         while let Some(end) = self.late_range_from(from, floor) {
             let name = next.name("part");
-            samples += self.write_late(&name, from, end)?;
-            new.push(Arc::new(Part::open(&self.disk, &name)?));
+            let (moved, written) = self.write_late(&name, from, end)?;
+            samples += moved;
+            if written {
+                new.push(Arc::new(Part::open(&self.disk, &name)?));
+            }
             from = end;
         }
         let cut = Cut { floor, late: floor, samples };
@@ -268,7 +332,8 @@ impl Tsdb {
         Some(first.div_euclid(length).saturating_add(1).saturating_mul(length).min(floor))
     }
 
-    fn write_late(&self, name: &str, from: i64, end: i64) -> Result<u64, Error> {
+    fn write_late(&self, name: &str, from: i64, end: i64) -> Result<(u64, bool), Error> {
+        let (tombstones, mut moved) = (self.tombstones.read().clone(), 0);
         let head = self.head.read();
         let (mut builder, shared) = (model::Builder::default(), head.shared());
         let mut raws: Vec<_> = head
@@ -281,9 +346,12 @@ impl Tsdb {
         raws.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         let mut writer = PartWriter::create(&self.disk, name, WINDOW_MS)?;
         for raw in raws {
-            writer.add(&raw.labels, raw.late(from, end - 1))?;
+            let mut points = raw.late(from, end - 1);
+            moved += points.len() as u64;
+            tombstones::cut(tombstones.iter(), &raw.labels, &mut points);
+            writer.add(&raw.labels, points)?;
         }
-        Ok(writer.finish()?.map_or(0, |summary| summary.samples))
+        Ok((moved, writer.finish()?.is_some()))
     }
 
     /// Removes parts that are too old or too many.
@@ -291,8 +359,11 @@ impl Tsdb {
         let mut manifest = self.manifest.lock();
         let parts = self.parts.read().clone();
         let newest = self.head.read().max_time.into_iter().chain(parts.iter().map(|part| part.summary.max)).max();
-        let cutoff = newest.zip(self.options.retention_ms).map(|(newest, age)| newest.saturating_sub(age));
-        let mut room = self.options.retention_bytes.unwrap_or(u64::MAX);
+        // Where series have a retention of their own, parts are cut and not dropped.
+        let same = self.retention.read().is_empty();
+        let age = self.options.retention_ms.filter(|_| same);
+        let cutoff = newest.zip(age).map(|(newest, age)| newest.saturating_sub(age));
+        let mut room = self.room();
         let mut gone = Vec::new();
         // The newest are kept first.
         for part in parts.iter().rev() {
@@ -305,7 +376,22 @@ impl Tsdb {
                 }
             }
         }
-        if gone.is_empty() { Ok(()) } else { self.replace(&mut manifest, &gone, None) }
+        if !gone.is_empty() {
+            self.replace(&mut manifest, &gone, None)?;
+        }
+        self.bury(&mut manifest)?;
+        drop(manifest);
+        if same { Ok(()) } else { newest.map_or(Ok(()), |newest| self.expire_series(newest)) }
+    }
+
+    /// Bytes that parts may have: what was set, or the share of the disk without the log.
+    fn room(&self) -> u64 {
+        let bytes = self.options.retention_bytes.unwrap_or(u64::MAX);
+        let share = self.options.retention_percentage.and_then(|percent| {
+            let total = self.disk.space().ok()?.total as f64;
+            Some(((total * percent / 100.0) as u64).saturating_sub(self.log_bytes()))
+        });
+        bytes.min(share.unwrap_or(u64::MAX))
     }
 
     /// Takes parts out of the store and puts another in, in one step; the files of those that left are removed.

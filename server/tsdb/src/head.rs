@@ -414,7 +414,7 @@ impl Head {
 
     /// The segments as they are now.
     pub(crate) fn shared(&self) -> points::Shared {
-        Arc::new(self.segments.sealed().to_vec())
+        Arc::clone(self.segments.sealed())
     }
 
     /// Keeps what the family of a series says of itself.

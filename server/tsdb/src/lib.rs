@@ -6,6 +6,7 @@
 //! store. Formats: `docs/format/part.md`, `head.md` and `log.md`. What this crate leaves out:
 //! deletion of series, and blocks of upstream.
 
+mod admin;
 mod clocks;
 mod db;
 mod disk_format;
@@ -24,10 +25,12 @@ mod record;
 mod sections;
 mod share;
 mod snapshot;
+mod tombstones;
 mod transaction;
 mod view;
 mod writer;
 
+pub use admin::{PartInfo, Retention};
 pub use db::Tsdb;
 pub use metrics::{Metrics, Progress};
 pub use options::Options;

@@ -1,8 +1,8 @@
 //! The list of what counts: parts, head snapshot, and where the log goes on from it.
 
-use crate::Error;
+use crate::{Error, tombstones::Tombstone};
 use runtime::Disk;
-use std::{fmt::Write, io};
+use std::{fmt::Write, io, sync::Arc};
 
 /// The file's name in the data folder.
 pub(crate) const NAME: &str = "manifest";
@@ -17,13 +17,15 @@ pub(crate) struct Manifest {
     pub(crate) snapshot: Option<(String, u64)>,
     /// Samples before this time are in parts only.
     pub(crate) floor: i64,
+    /// What was deleted and is still stored.
+    pub(crate) tombstones: Arc<Vec<Tombstone>>,
     /// The number that the next file gets.
     pub(crate) next_file: u64,
 }
 
 impl Default for Manifest {
     fn default() -> Self {
-        Self { parts: Vec::new(), snapshot: None, floor: i64::MIN, next_file: 1 }
+        Self { parts: Vec::new(), snapshot: None, floor: i64::MIN, tombstones: Arc::default(), next_file: 1 }
     }
 }
 
@@ -43,7 +45,12 @@ impl Manifest {
 
     /// Replaces the manifest in one step: the moment at which a change of the store counts.
     pub(crate) fn publish(&self, disk: &Disk) -> Result<(), Error> {
-        disk.publish(NAME, self.text().as_bytes()).map_err(Error::disk("writing the manifest"))
+        self.publish_as(disk, NAME)
+    }
+
+    /// The same for the manifest of a copy.
+    pub(crate) fn publish_as(&self, disk: &Disk, name: &str) -> Result<(), Error> {
+        disk.publish(name, self.text().as_bytes()).map_err(Error::disk(format!("writing {name}")))
     }
 
     fn text(&self) -> String {
@@ -54,6 +61,9 @@ impl Manifest {
         }
         for part in &self.parts {
             let _ = writeln!(text, "part {part}");
+        }
+        for tombstone in self.tombstones.iter() {
+            let _ = writeln!(text, "tombstone {}", tombstone.line());
         }
         let sum = crc32c::crc32c(text.as_bytes());
         let _ = writeln!(text, "checksum {sum:08x}");
@@ -70,8 +80,12 @@ impl Manifest {
         if lines.next()? != FIRST_LINE {
             return None;
         }
-        let mut manifest = Self::default();
+        let (mut manifest, mut tombstones) = (Self::default(), Vec::new());
         for line in lines {
+            if let Some(words) = line.strip_prefix("tombstone ") {
+                tombstones.push(Tombstone::parse(words)?);
+                continue;
+            }
             let mut words = line.split(' ');
             match (words.next()?, words.next()?, words.next()) {
                 ("floor", time, None) => manifest.floor = time.parse().ok()?,
@@ -81,6 +95,7 @@ impl Manifest {
                 _ => return None,
             }
         }
+        manifest.tombstones = Arc::new(tombstones);
         Some(manifest)
     }
 
@@ -101,6 +116,7 @@ mod tests {
             parts: vec!["part-00000001".into(), "part-00000004".into()],
             snapshot: Some(("head-00000005".into(), 77)),
             floor: -5,
+            tombstones: Arc::new(vec![Tombstone { number: 3, min: -1, max: 2, selectors: vec![vec![]] }]),
             next_file: 6,
         };
         let text = manifest.text();

@@ -23,28 +23,31 @@ impl Tsdb {
         let mut next = manifest.clone();
         let name = next.name("part");
         manifest.next_file = next.next_file;
-        if let Err(error) = self.write_merged(&name, sources) {
+        let written = self.write_merged(&name, sources).inspect_err(|error| {
             // What cannot be read stays so, and these parts are left as they are; a full disk is tried again.
             if matches!(error, Error::Damaged { .. }) {
                 self.unmergeable.lock().extend(sources.iter().map(|part| part.name.clone()));
             }
-            return Err(error);
-        }
+        })?;
         let gone: Vec<String> = sources.iter().map(|part| part.name.clone()).collect();
-        let part = Part::open(&self.disk, &name)?;
-        self.replace(&mut manifest, &gone, Some((place, part)))?;
+        // What was deleted may have been all there was.
+        let part = written.then(|| Part::open(&self.disk, &name)).transpose()?;
+        self.replace(&mut manifest, &gone, part.map(|part| (place, part)))?;
+        self.bury(&mut manifest)?;
         Ok(true)
     }
 
-    fn write_merged(&self, name: &str, parts: &[Arc<Part>]) -> Result<(), Error> {
+    /// Answers whether anything is left to be a part.
+    fn write_merged(&self, name: &str, parts: &[Arc<Part>]) -> Result<bool, Error> {
         let damaged = |error: storage::ReadError| {
             tracing::error!(%error, "parts are not merged");
             Error::damaged(name, "one of the parts it is made of cannot be read")
         };
+        let tombstones = self.tombstones.read().clone();
         let mut sources = Vec::new();
         for part in parts {
             let all = part.select(&[]).map_err(damaged)?;
-            sources.push(Source::new(part.clone(), all, i64::MIN, i64::MAX).map_err(damaged)?);
+            sources.push(Source::new(part.clone(), all, i64::MIN, i64::MAX, tombstones.clone()).map_err(damaged)?);
         }
         let min = parts.iter().map(|part| part.summary.min).min().unwrap_or_default();
         let max = parts.iter().map(|part| part.summary.max).max().unwrap_or_default();
@@ -53,7 +56,7 @@ impl Tsdb {
         while let Some((labels, points)) = merge_next(&mut sources).map_err(damaged)? {
             writer.add(&labels, points)?;
         }
-        writer.finish().map(drop)
+        Ok(writer.finish()?.is_some())
     }
 }
 

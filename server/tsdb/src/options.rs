@@ -32,6 +32,8 @@ pub struct Options {
     pub retention_ms: Option<i64>,
     /// Bytes of all parts beyond which the oldest are removed.
     pub retention_bytes: Option<u64>,
+    /// The same as a share of the disk, in percent, for parts and log together; the smaller one counts.
+    pub retention_percentage: Option<f64>,
     /// Sizes of the log.
     pub log: LogOptions,
 }
@@ -54,6 +56,7 @@ impl Default for Options {
             snapshot_ms: HOUR_MS / 6,
             retention_ms: Some(15 * 24 * HOUR_MS),
             retention_bytes: None,
+            retention_percentage: None,
             // A segment is read whole at the start, and should not count beside the head.
             log: LogOptions { segment_bytes: 16 << 20, ..LogOptions::default() },
         }

@@ -19,6 +19,8 @@ const CLOCKS_KEPT: usize = 256;
 /// A part of the store.
 pub(crate) struct Part {
     pub(crate) name: String,
+    /// The number in its name: what has a higher one was written later.
+    pub(crate) number: u64,
     pub(crate) summary: Summary,
     bytes: Mapped,
     /// Places of the sections in the file.
@@ -82,8 +84,22 @@ impl Part {
             return Err(Error::damaged(name, "counts that the file has no room for"));
         }
         let [_, strings, clock_count] = counts;
+        let number = name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
         let name = name.to_owned();
-        Ok(Self { name, summary, texts, series, postings, directory, clocks, strings, clock_count, window_ms, bytes })
+        Ok(Self {
+            name,
+            number,
+            summary,
+            texts,
+            series,
+            postings,
+            directory,
+            clocks,
+            strings,
+            clock_count,
+            window_ms,
+            bytes,
+        })
     }
 
     /// Bytes of the file.

@@ -6,6 +6,7 @@ use crate::{
     disk_format::Unreadable,
     head::{Points, Raw},
     part::{ClockCache, Part},
+    tombstones::{self, Tombstone},
     writer::GROUP,
 };
 use model::Labels;
@@ -30,6 +31,7 @@ pub(crate) struct Pending {
     pub(crate) range: (i64, i64),
     /// What the head has in order before this is in parts.
     pub(crate) floor: i64,
+    pub(crate) tombstones: Arc<Vec<Tombstone>>,
 }
 
 fn lost(file: Unreadable) -> ReadError {
@@ -43,9 +45,11 @@ impl Share for Pending {
         let (min, max) = self.range;
         for (part, stored) in &self.stored {
             let mut clocks = ClockCache::new();
+            let older = |tombstone: &&Tombstone| part.number < tombstone.number;
             for group in stored.chunk_by(|(_, a), (_, b)| a / GROUP as u32 == b / GROUP as u32) {
                 let ids: Vec<u32> = group.iter().map(|(_, series)| *series).collect();
-                for ((entry, _), points) in group.iter().zip(part.points(&ids, min, max, &mut clocks)?) {
+                for ((entry, _), mut points) in group.iter().zip(part.points(&ids, min, max, &mut clocks)?) {
+                    tombstones::cut(self.tombstones.iter().filter(older), &self.series[*entry].labels, &mut points);
                     all[*entry].append(points);
                 }
             }
@@ -54,7 +58,9 @@ impl Share for Pending {
         let mut known: Option<Arc<[i64]>> = None;
         for (entry, mut points) in self.series.into_iter().zip(all) {
             if let Some(raw) = entry.head {
-                points.append(raw.points(min, max, self.floor).map_err(lost)?);
+                let mut recent = raw.points(min, max, self.floor).map_err(lost)?;
+                tombstones::cut(self.tombstones.iter(), &entry.labels, &mut recent);
+                points.append(recent);
             }
             if points.is_empty() {
                 continue;

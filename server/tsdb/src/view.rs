@@ -5,6 +5,7 @@ use crate::{
     db::Tsdb,
     head::{Head, Points, Raw},
     part::{ClockCache, Part},
+    tombstones::{self, Tombstone},
     writer::GROUP,
 };
 use model::{Labels, Matcher};
@@ -59,19 +60,19 @@ impl View<'_> {
 
 impl Querier for View<'_> {
     fn select(&self, matchers: &[Matcher]) -> Result<Box<dyn SeriesSet + '_>, ReadError> {
-        let (parts, (mut head, floor)) = self.moment(|head| {
+        let (parts, (mut head, floor, tombstones)) = self.moment(|head| {
             let (slots, shared, mut builder) = (self.slots(head, matchers), head.shared(), model::Builder::default());
             let mut raws = Vec::with_capacity(slots.len() as usize);
             raws.extend(slots.iter().map(|slot| head.raw(slot, &shared, &mut builder)));
-            (raws, head.floor)
+            (raws, head.floor, self.db.tombstones.read().clone())
         });
         head.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         let mut sources = Vec::new();
         for part in parts {
             let ids = part.select(matchers)?;
-            sources.push(Source::new(part, ids, self.min, self.max)?);
+            sources.push(Source::new(part, ids, self.min, self.max, tombstones.clone())?);
         }
-        Ok(Box::new(Merged { sources, head: head.into(), floor, min: self.min, max: self.max }))
+        Ok(Box::new(Merged { sources, head: head.into(), tombstones, floor, min: self.min, max: self.max }))
     }
 
     fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, ReadError> {
@@ -123,6 +124,7 @@ pub(crate) struct Source {
     ids: VecDeque<u32>,
     ready: VecDeque<Points>,
     clocks: ClockCache,
+    tombstones: Arc<Vec<Tombstone>>,
     next: Option<Labels>,
     /// Texts of labels met, by their number in the part: series have most of them in common.
     texts: HashMap<u32, Box<str>>,
@@ -131,9 +133,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(part: Arc<Part>, ids: Vec<u32>, min: i64, max: i64) -> Result<Self, ReadError> {
+    pub(crate) fn new(
+        part: Arc<Part>,
+        ids: Vec<u32>,
+        min: i64,
+        max: i64,
+        tombstones: Arc<Vec<Tombstone>>,
+    ) -> Result<Self, ReadError> {
         let (ids, ready, texts, clocks) = (ids.into(), VecDeque::new(), HashMap::new(), ClockCache::new());
-        let mut source = Self { part, ids, ready, clocks, next: None, texts, min, max };
+        let mut source = Self { part, ids, ready, clocks, tombstones, next: None, texts, min, max };
         source.look()?;
         Ok(source)
     }
@@ -170,8 +178,13 @@ impl Source {
             self.ready = self.part.points(&same, self.min, self.max, &mut self.clocks)?.into();
         }
         self.ids.pop_front();
+        let mut points = self.ready.pop_front().unwrap_or_default();
+        if let Some(labels) = &self.next {
+            let older = |tombstone: &&Tombstone| self.part.number < tombstone.number;
+            tombstones::cut(self.tombstones.iter().filter(older), labels, &mut points);
+        }
         self.look()?;
-        Ok(self.ready.pop_front().unwrap_or_default())
+        Ok(points)
     }
 }
 
@@ -188,6 +201,7 @@ pub(crate) fn merge_next(sources: &mut [Source]) -> Result<Option<(Labels, Point
 struct Merged {
     sources: Vec<Source>,
     head: VecDeque<Raw>,
+    tombstones: Arc<Vec<Tombstone>>,
     floor: i64,
     min: i64,
     max: i64,
@@ -233,6 +247,7 @@ impl SeriesSet for Merged {
             series: Vec::new(),
             range: (self.min, self.max),
             floor: self.floor,
+            tombstones: Arc::clone(&self.tombstones),
         };
         // A group is decoded as a whole: a share better ends where one ends.
         let split = |sources: &[Source]| sources.iter().any(|source| !source.at_group());

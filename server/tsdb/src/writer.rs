@@ -191,7 +191,8 @@ impl<'a> PartWriter<'a> {
         self.file.sync().map_err(Error::disk(format!("syncing {temporary}")))?;
         self.disk.rename(&temporary, &self.name).map_err(Error::disk(format!("naming {}", self.name)))?;
         self.named = true;
-        self.disk.sync_dir("").map_err(Error::disk(format!("naming {}", self.name)))?;
+        let folder = self.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.disk.sync_dir(folder).map_err(Error::disk(format!("naming {}", self.name)))?;
         Ok(Some(self.summary))
     }
 

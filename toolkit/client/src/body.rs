@@ -3,7 +3,10 @@
 //! The limit is on what comes out, checked after each piece of at most [`PIECE`] bytes: a small body that inflates
 //! without end costs no more than one that is sent in full.
 
-use crate::{Cause, FetchError};
+use crate::{
+    Cause, FetchError,
+    gzip::{Inflaters, Leased},
+};
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
@@ -45,10 +48,12 @@ impl Encoding {
 pub(crate) struct Reader<'a> {
     body: &'a mut Vec<u8>,
     limit: u64,
-    decoder: Option<Inflate>,
+    decoder: Option<Inflate<'a>>,
 }
 
-enum Inflate {
+enum Inflate<'a> {
+    /// gzip that is gathered and inflated at its end.
+    Whole(Leased<'a>),
     Zlib(Box<Decompress>, Encoding, State),
     Zstd(Box<Decoder<'static>>, State),
 }
@@ -81,9 +86,38 @@ impl<'a> Reader<'a> {
         Ok(Self { body, limit, decoder })
     }
 
+    /// As [`Reader::new`], for a body that is of no use before its end: gzip is gathered and inflated at once.
+    pub(crate) fn whole(
+        body: &'a mut Vec<u8>,
+        limit: u64,
+        encoding: &str,
+        inflaters: &'a Inflaters,
+    ) -> Result<Self, FetchError> {
+        let mut reader = Self::new(body, limit, encoding)?;
+        if matches!(reader.decoder, Some(Inflate::Zlib(_, Encoding::Gzip, _))) {
+            reader.decoder = Some(Inflate::Whole(inflaters.lease()));
+        }
+        Ok(reader)
+    }
+
+    /// Reads what was gathered piece by piece after all.
+    fn in_pieces(&mut self, leased: &Leased<'_>) -> Result<(), FetchError> {
+        self.decoder = Some(Inflate::Zlib(Box::new(decompress(Encoding::Gzip)), Encoding::Gzip, State::Empty));
+        self.push(leased.packed())
+    }
+
     /// Takes the next bytes as they were sent. O(bytes that come out).
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
+        if let Some(Inflate::Whole(leased)) = &mut self.decoder {
+            if leased.push(bytes) {
+                return Ok(());
+            }
+            if let Some(Inflate::Whole(leased)) = self.decoder.take() {
+                self.in_pieces(&leased)?;
+            }
+        }
         match &mut self.decoder {
+            Some(Inflate::Whole(_)) => Ok(()),
             None => {
                 if self.body.len() as u64 + bytes.len() as u64 >= self.limit {
                     return Err(FetchError::BodyLimit);
@@ -122,7 +156,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The body has ended.
-    pub(crate) fn finish(self) -> Result<(), FetchError> {
+    pub(crate) fn finish(mut self) -> Result<(), FetchError> {
+        if let Some(Inflate::Whole(mut leased)) = self.decoder.take_if(|one| matches!(one, Inflate::Whole(_))) {
+            if leased.inflate(self.body, self.limit) {
+                return Ok(());
+            }
+            self.in_pieces(&leased)?;
+        }
         match self.decoder {
             Some(Inflate::Zlib(_, _, State::Empty) | Inflate::Zstd(_, State::Empty)) => broken("EOF"),
             Some(Inflate::Zlib(_, _, State::Within) | Inflate::Zstd(_, State::Within)) => broken("unexpected EOF"),
@@ -220,9 +260,12 @@ mod tests {
     }
 
     fn read(encoding: &str, limit: u64, sent: &[u8], piece: usize) -> (Vec<u8>, Result<(), FetchError>) {
-        let mut body = b"old".to_vec();
+        let (mut body, inflaters) = (b"old".to_vec(), Inflaters::default());
         let mut work = || {
-            let mut reader = Reader::new(&mut body, limit, encoding)?;
+            let mut reader = match piece % 2 {
+                0 => Reader::whole(&mut body, limit, encoding, &inflaters)?,
+                _ => Reader::new(&mut body, limit, encoding)?,
+            };
             sent.chunks(piece).try_for_each(|bytes| reader.push(bytes))?;
             reader.finish()
         };
@@ -234,7 +277,16 @@ mod tests {
     fn every_encoding_comes_out_as_it_went_in() {
         let text: Vec<u8> = (0..50_000u32).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
         for encoding in ["", "identity", "gzip", "deflate", "zstd"] {
-            for (text, piece) in [(&text[..], 1 << 20), (&text[..], 777), (&text[..99], 1), (b"x", 1), (b"", 1)] {
+            for (text, piece) in [
+                (&text[..], 1 << 20),
+                (&text[..], 777),
+                (&text[..99], 1),
+                (&text[..99], 2),
+                (b"x", 1),
+                (b"x", 2),
+                (b"", 1),
+                (b"", 2),
+            ] {
                 let (body, done) = read(encoding, u64::MAX, &compress(encoding, text), piece);
                 assert_eq!(done, Ok(()), "{encoding} {piece}");
                 assert!(body == text, "{encoding} {} bytes of {}", body.len(), text.len());
@@ -242,7 +294,9 @@ mod tests {
         }
         for encoding in ["gzip", "zstd"] {
             let twice = [compress(encoding, b"a"), compress(encoding, b"b")].concat();
-            assert_eq!(read(encoding, 9, &twice, 3), (b"ab".to_vec(), Ok(())), "{encoding}");
+            for piece in [2, 3] {
+                assert_eq!(read(encoding, 9, &twice, piece), (b"ab".to_vec(), Ok(())), "{encoding}");
+            }
         }
     }
 
@@ -250,8 +304,10 @@ mod tests {
     fn a_body_at_its_limit_fails_wherever_it_comes_from() {
         for encoding in ["", "gzip", "deflate", "zstd"] {
             let sent = compress(encoding, &[0; 100]);
-            assert_eq!(read(encoding, 101, &sent, 7).1, Ok(()), "{encoding}");
-            assert_eq!(read(encoding, 100, &sent, 7).1, Err(FetchError::BodyLimit), "{encoding}");
+            for piece in [6, 7] {
+                assert_eq!(read(encoding, 101, &sent, piece).1, Ok(()), "{encoding}");
+                assert_eq!(read(encoding, 100, &sent, piece).1, Err(FetchError::BodyLimit), "{encoding}");
+            }
         }
     }
 
@@ -269,20 +325,25 @@ mod tests {
     fn broken_bodies_are_told_apart_from_whole_ones() {
         for encoding in ["gzip", "deflate", "zstd"] {
             let mut sent = compress(encoding, &[7; 1000]);
-            let cut = read(encoding, 9999, &sent[..sent.len() - 1], 5).1.expect_err(encoding).to_string();
-            assert_eq!(cut, "unexpected EOF", "{encoding}");
-            assert_eq!(read(encoding, 9999, b"", 5).1.expect_err(encoding).to_string(), "EOF");
+            for piece in [4, 5] {
+                let cut = read(encoding, 9999, &sent[..sent.len() - 1], piece).1.expect_err(encoding).to_string();
+                assert_eq!(cut, "unexpected EOF", "{encoding}");
+                assert_eq!(read(encoding, 9999, b"", piece).1.expect_err(encoding).to_string(), "EOF");
+            }
             let last = sent.len() - 1;
             for (place, expected) in [(0, "header"), (last, "checksum")] {
                 sent[place] ^= 0xff;
-                let told = read(encoding, 9999, &sent, 5).1.map_or_else(|error| error.to_string(), |()| String::new());
+                let told = [4, 5].map(|piece| {
+                    let read = read(encoding, 9999, &sent, piece).1;
+                    read.map_or_else(|error| error.to_string(), |()| String::new())
+                });
                 let expected = match encoding {
                     "gzip" => format!("gzip: invalid {expected}"),
                     "deflate" => format!("zlib: invalid {expected}"),
                     _ if place == 0 => "zstd: invalid data: Unknown frame descriptor".into(),
                     _ => "zstd: invalid data: Data corruption detected".into(),
                 };
-                assert_eq!(told, expected, "{encoding}");
+                assert_eq!(told, [expected.as_str(); 2], "{encoding}");
                 sent[place] ^= 0xff;
             }
         }

@@ -7,6 +7,7 @@ use crate::{
     BuildError, Cause, Encoding, FetchError, HttpConfig, ProxyEnvironment,
     body::Reader,
     dial::{self, Connector, Dialer, Link},
+    gzip::Inflaters,
     oauth2::Tokens,
     prepare::{self, Prepared},
     proxy::{Kind, Rules},
@@ -145,6 +146,7 @@ struct Inner {
     /// The connections, and the certificates they were made with.
     open: Mutex<Option<(Inputs, Http)>>,
     tokens: Option<Tokens>,
+    inflaters: Inflaters,
 }
 
 impl std::fmt::Debug for Client {
@@ -179,7 +181,9 @@ impl Client {
         };
         let tokens = section.oauth2.as_ref().map(|oauth2| Tokens::new(oauth2, &options)).transpose()?;
         let (section, open) = (Arc::new(section), Mutex::new(None));
-        Ok(Self(Arc::new(Inner { section, options, rules, user_agent, connect_headers, fixed, open, tokens })))
+        let inflaters = Inflaters::default();
+        let inner = Inner { section, options, rules, user_agent, connect_headers, fixed, open, tokens, inflaters };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Asks, and reads the answer's body into `body`, whose memory is used again.
@@ -196,7 +200,8 @@ impl Client {
         let mut hop = Hop::first(request)?;
         let answer = clock.timeout(request.deadline, self.0.answer(&mut hop)).await;
         let answer = answer.unwrap_or(Err(Cause::Deadline)).map_err(|cause| hop.failed(cause))?;
-        let received = clock.timeout(end - clock.now(), receive(answer, hop, request.body_limit, body)).await;
+        let received =
+            clock.timeout(end - clock.now(), receive(answer, hop, request.body_limit, body, &self.0.inflaters)).await;
         received.unwrap_or(Err(FetchError::Body(Cause::Deadline)))
     }
 
@@ -391,6 +396,7 @@ async fn receive(
     hop: Hop,
     limit: u64,
     body: &mut Vec<u8>,
+    inflaters: &Inflaters,
 ) -> Result<Response, FetchError> {
     let (head, incoming) = answer.into_parts();
     let encoding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -398,7 +404,7 @@ async fn receive(
         // What its headers tell of is not sent.
     } else if head.status.is_success() {
         let link = head.extensions.get::<Link>();
-        read_all(incoming, Reader::new(body, limit, encoding)?, link).await?;
+        read_all(incoming, Reader::whole(body, limit, encoding, inflaters)?, link).await?;
     } else {
         // What a refusal says is only ever shown: cut when it is long, left out when it cannot be decompressed.
         if let Ok(reader) = Reader::new(body, limit, encoding) {

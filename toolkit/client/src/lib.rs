@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod dial;
 mod error;
+mod gzip;
 mod inline;
 mod jwt;
 mod oauth2;

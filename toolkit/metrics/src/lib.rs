@@ -24,7 +24,7 @@ mod vec;
 pub use histogram::{DEFAULT_BUCKETS, Histogram, exponential_buckets, linear_buckets};
 pub use hosted::prometheus_client;
 pub use instruments::{Counter, Gauge};
-pub use process::process_collector;
+pub use process::{process_collector, process_collector_told};
 pub use summary::Summary;
 pub use vec::{CounterVec, GaugeVec, HistogramVec, InstrumentVec, SERIES_MAX, SummaryVec};
 

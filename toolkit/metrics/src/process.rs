@@ -15,11 +15,24 @@ const TICKS: f64 = 100.0;
 /// Registers `process_*`. On hosts without `/proc` the families are absent, but for the start time, which is then that
 /// of this call. The files stay open: reading them again costs a third of opening them again.
 pub fn process_collector(registry: &Registry, clock: &Clock) {
+    process_collector_told(registry, clock, || None);
+}
+
+/// Like [`process_collector`], for a program that may know the octets received and sent already, because it reads the
+/// same file for other reasons. The file is read when `octets` has none.
+pub fn process_collector_told(
+    registry: &Registry,
+    clock: &Clock,
+    octets: impl Fn() -> Option<[f64; 2]> + Send + Sync + 'static,
+) {
     let started = started().unwrap_or(clock.unix_ms() as f64 / 1000.0);
     let (stat, netstat) = (Kept::new("/proc/self/stat"), Kept::new("/proc/self/net/netstat"));
     registry.collect(move |families| {
         stat.read(|text| from_stat(text, families));
-        netstat.read(|text| from_netstat(text, families));
+        match octets() {
+            Some(known) => push_octets(known.map(Some), families),
+            None => netstat.read(|text| from_netstat(text, families)),
+        }
         families.push(Family::gauge(
             "process_start_time_seconds",
             "Start time of the process since unix epoch in seconds.",
@@ -125,15 +138,15 @@ fn from_netstat(netstat: &str, families: &mut Vec<Family>) {
         let mut pairs = names.split_ascii_whitespace().zip(numbers.split_ascii_whitespace());
         pairs.find(|(name, _)| *name == wanted).and_then(|(_, number)| number.parse().ok())
     };
-    for (octets, name, help) in [
-        (
-            "InOctets",
-            "process_network_receive_bytes_total",
-            "Number of bytes received by the process over the network.",
-        ),
-        ("OutOctets", "process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."),
-    ] {
-        families.extend(value(octets).map(|value| Family::counter(name, help, value)));
+    push_octets([value("InOctets"), value("OutOctets")], families);
+}
+
+fn push_octets(octets: [Option<f64>; 2], families: &mut Vec<Family>) {
+    for (octets, (name, help)) in octets.into_iter().zip([
+        ("process_network_receive_bytes_total", "Number of bytes received by the process over the network."),
+        ("process_network_transmit_bytes_total", "Number of bytes sent by the process over the network."),
+    ]) {
+        families.extend(octets.map(|octets| Family::counter(name, help, octets)));
     }
 }
 
@@ -165,6 +178,15 @@ mod tests {
         from_netstat(text, &mut families);
         assert_eq!(value(&families, "process_network_receive_bytes_total"), count(600.0));
         assert_eq!(value(&families, "process_network_transmit_bytes_total"), count(7000.0));
+    }
+
+    #[test]
+    fn known_octets_are_not_read_again() {
+        let registry = Registry::new();
+        process_collector_told(&registry, &Clock::system(), || Some([5.0, 6.0]));
+        let families = registry.gather();
+        assert_eq!(value(&families, "process_network_receive_bytes_total"), count(5.0));
+        assert_eq!(value(&families, "process_network_transmit_bytes_total"), count(6.0));
     }
 
     #[test]

@@ -181,7 +181,12 @@ async fn a_right_on_a_resource_is_asked_for_when_configured() {
         assert_eq!(asked.len(), 4, "one right whatever the path");
         let attributes = &asked[1].1["spec"]["resourceAttributes"];
         let expected = json!({
-            "namespace": "n", "verb": "get", "version": "v1", "resource": "services", "subresource": "proxy", "name": "m",
+            "namespace": "n",
+            "verb": "get",
+            "version": "v1",
+            "resource": "services",
+            "subresource": "proxy",
+            "name": "m",
         });
         assert_eq!(attributes, &expected);
     })

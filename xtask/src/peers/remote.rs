@@ -2,6 +2,7 @@
 
 use crate::processes::{self, free_port, http, now_seconds, start, wait, write_file};
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 /// How long samples are gathered.
@@ -49,15 +50,11 @@ pub(super) fn run(bin: &Path) -> Result<()> {
     let at = now_seconds()? - BEHIND_SECONDS;
     let mut broken = 0;
     for (name, theirs, _) in &running {
-        let left = samples(port, &format!("last_over_time({{writer={name:?}}}[30s])"), at)?;
-        let right = samples(*theirs, "last_over_time({__name__=~\".+\"}[30s])", at)?;
+        let left = samples(port, &format!("{{writer={name:?}}}[30s]"), at)?;
+        let right = samples(*theirs, "{__name__=~\".+\"}[30s]", at)?;
         broken += super::compare(&format!("{name}: ours and what upstream scraped"), &left, &right);
-        let rates = |port, filter: &str| samples(port, &format!("count_over_time({{{filter}}}[30s])"), at);
-        let (left, right) = (rates(port, &format!("writer={name:?}"))?, rates(*theirs, "__name__=~\".+\"")?);
-        broken += super::compare(&format!("{name}: numbers of samples"), &left, &right);
-        let stored = left.len();
-        if stored < 500 {
-            bail!("{name}: {stored} series are too few to say anything");
+        if right.len() < 500 {
+            bail!("{name}: {} series are too few to say anything", right.len());
         }
     }
     if broken > 0 {
@@ -66,18 +63,25 @@ pub(super) fn run(bin: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Series and value of a query, without the label that says who wrote.
+/// Series and samples of a range, without the label that says who wrote. The bounds of native histograms are computed
+/// by whoever shows them: what was sent are the counts.
 fn samples(port: u16, query: &str, at: u64) -> Result<BTreeSet<String>> {
     let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let body = http(port, "GET", &format!("/api/v1/query?query={escaped}&time={at}"), "")?;
-    let answer: serde_json::Value = serde_json::from_str(&body).context("the API's JSON")?;
+    let answer: Value = serde_json::from_str(&body).context("the API's JSON")?;
     let rows = answer["data"]["result"].as_array().with_context(|| body.clone())?;
-    let shown = |row: &serde_json::Value| {
+    let shown = |row: &Value| {
         let mut metric = row["metric"].clone();
         if let Some(labels) = metric.as_object_mut() {
             labels.remove("writer");
         }
-        format!("{metric} {} {}", row["value"], row["histogram"])
+        let mut histograms = row["histograms"].clone();
+        for histogram in histograms.as_array_mut().into_iter().flatten() {
+            for bucket in histogram[1]["buckets"].as_array_mut().into_iter().flatten() {
+                (bucket[1], bucket[2]) = (Value::Null, Value::Null);
+            }
+        }
+        format!("{metric} {} {histograms}", row["values"])
     };
     Ok(rows.iter().map(shown).collect())
 }

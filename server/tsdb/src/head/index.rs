@@ -48,7 +48,7 @@ impl Head {
     /// Refuses a new series when there are too many; the message says who has the most.
     fn room_for(&mut self, labels: &Labels) -> Result<(), AppendError> {
         let (series, limit, flag) = (self.len(), self.options.series_max, self.options.series_flag);
-        if series >= limit {
+        if series >= limit || self.names.is_full() {
             self.counts.refused += 1;
             return Err(AppendError::Crowded { limit, flag, most: self.offenders() });
         }
@@ -99,7 +99,7 @@ impl Head {
     /// new id; another one at its slot was given up and is forgotten.
     pub(crate) fn restore(&mut self, id: u64, labels: &Labels) -> Result<u32, Damaged> {
         let (slot, generation) = (id as u32, (id >> 32) as u32);
-        if slot >= SLOT_MAX {
+        if slot >= SLOT_MAX || self.names.is_full() {
             return Err(Damaged);
         }
         self.generation = self.generation.max(generation);
@@ -143,7 +143,11 @@ impl Head {
     /// A series of a snapshot, whose labels are pairs that were restored before; ids come once.
     pub(crate) fn restore_numbers(&mut self, id: u64, numbers: &[u32], series: Series) -> Result<(), Damaged> {
         let slot = id as u32;
-        if slot >= SLOT_MAX || self.get(id).is_some() || slot < self.top && !self.free.contains(slot) {
+        if slot >= SLOT_MAX
+            || self.names.is_full()
+            || self.get(id).is_some()
+            || slot < self.top && !self.free.contains(slot)
+        {
             return Err(Damaged);
         }
         while self.top <= slot {

@@ -8,6 +8,8 @@ use std::hash::BuildHasher;
 
 /// Bytes of a page of label sets; one set lies in one page, or has a page of its own.
 const PAGE: usize = 1 << 16;
+/// Pages that a place can name.
+const PAGES_MAX: usize = 1 << 16;
 
 /// A set of slots: most pairs have one series or very many.
 #[derive(Debug)]
@@ -204,6 +206,11 @@ impl Names {
         number
     }
 
+    /// Whether there is no room for another label set.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pages.len() + 1 >= PAGES_MAX
+    }
+
     fn store(&mut self, key: &[u8]) -> Place {
         let fits = |page: &Vec<u8>| page.len() + key.len() <= PAGE;
         if !self.pages.last().is_some_and(fits) {
@@ -212,7 +219,7 @@ impl Names {
         let page = self.pages.len() - 1;
         let place = page * PAGE + self.pages[page].len();
         self.pages[page].extend_from_slice(key);
-        u32::try_from(place).expect("series are limited so that their pairs stay below 4 GiB")
+        u32::try_from(place).expect("nothing is added when the pages are full")
     }
 
     /// The key of the set at a place.
@@ -450,5 +457,61 @@ impl Names {
             series.add_to(&mut found);
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::MatchOp;
+
+    fn labels(number: u32) -> Labels {
+        let (odd, i) = (if number % 2 == 1 { "yes" } else { "" }, number.to_string());
+        Labels::from_pairs([("__name__", "m"), ("i", &i), ("odd", odd)])
+    }
+
+    /// The slots that a matcher selects of those in use.
+    fn select(names: &Names, slots: &[u32], op: MatchOp, name: &str, value: &str) -> Vec<u32> {
+        let matcher = Matcher::new(op, name, value).expect("valid");
+        names.select(&[matcher], || slots.iter().copied().collect()).iter().collect()
+    }
+
+    #[test]
+    fn label_sets_come_back_through_removal_sweeping_moving_and_packing() {
+        let (mut names, mut builder, mut key) = (Names::default(), Builder::default(), Vec::new());
+        let mut places: Vec<(u32, Place)> = (0..3000).map(|slot| (slot, names.add(&labels(slot), slot))).collect();
+        assert!(names.find_key(&labels(7), &mut key) && key == names.key(places[7].1));
+        assert!(!names.find_key(&labels(3000), &mut key));
+        for (slot, place) in places.iter().filter(|(slot, _)| slot % 3 > 0) {
+            names.remove(*place, *slot);
+        }
+        places.retain(|(slot, _)| slot % 3 == 0);
+        names.sweep();
+        assert!(names.is_sparse() && !names.find_key(&labels(1), &mut key));
+        names.move_slot(places[5].1, 15, 1);
+        for packed in [false, true] {
+            if packed {
+                names.repack(places.iter_mut().map(|(_, place)| place));
+                assert!(!names.is_sparse());
+            }
+            for (slot, place) in &places {
+                assert_eq!(names.labels(*place, &mut builder), labels(*slot));
+                assert!(names.find_key(&labels(*slot), &mut key) && key == names.key(*place));
+            }
+            let slots: Vec<u32> = places.iter().map(|(slot, _)| if *slot == 15 { 1 } else { *slot }).collect();
+            assert_eq!(select(&names, &slots, MatchOp::Equal, "i", "15"), [1]);
+            assert_eq!(select(&names, &slots, MatchOp::Equal, "i", "16"), []);
+            assert_eq!(select(&names, &slots, MatchOp::Equal, "odd", "yes").len(), 500);
+            assert_eq!(select(&names, &slots, MatchOp::NotEqual, "odd", "yes").len(), 500);
+            assert_eq!(select(&names, &slots, MatchOp::Regex, "i", "29.[69]").len(), 6);
+            assert_eq!(names.series_with("__name__", "m"), 1000);
+            assert_eq!(names.each().map(|(_, values)| values.count()).sum::<usize>(), 1002);
+        }
+        let ranks = names.ranks();
+        let by_rank = |place: Place| names.numbers(place).map(|number| ranks[number as usize]).collect::<Vec<_>>();
+        for pair in places.windows(2) {
+            let (a, b) = (labels(pair[0].0), labels(pair[1].0));
+            assert_eq!(by_rank(pair[0].1).cmp(&by_rank(pair[1].1)), a.cmp(&b), "{a} and {b}");
+        }
     }
 }

@@ -70,6 +70,16 @@ impl Points {
         }
     }
 
+    /// Gives up what lies in the closed range.
+    pub(crate) fn cut(&mut self, min: i64, max: i64) {
+        let (from, to) = (self.times.partition_point(|at| *at < min), self.times.partition_point(|at| *at <= max));
+        self.times.drain(from..to.max(from));
+        self.values.drain(from..to.max(from));
+        let kept = |at: &i64| !(min..=max).contains(at);
+        self.histograms.retain(|(at, _)| kept(at));
+        self.starts.retain(|(at, _)| kept(at));
+    }
+
     /// First and last time.
     pub(crate) fn range(&self) -> Option<(i64, i64)> {
         let first = self.times.first().copied().into_iter().chain(self.histograms.first().map(|(at, _)| *at)).min()?;

@@ -52,7 +52,8 @@ pub(crate) struct Segments {
     limit: usize,
     /// Chunks this far apart in time never share a segment, so that a segment's range tells where samples are.
     gap: i64,
-    sealed: Vec<Arc<Segment>>,
+    /// Readers hold it as it was when they came.
+    sealed: Arc<Vec<Arc<Segment>>>,
     number: u32,
     open: Vec<u8>,
     range: Option<(i64, i64)>,
@@ -65,7 +66,7 @@ pub(crate) fn name(number: u32) -> String {
 
 impl Segments {
     pub(crate) fn new(limit: usize, gap: i64) -> Self {
-        Self { limit, gap, sealed: Vec::new(), number: 1, open: Vec::new(), range: None, chunks: 0 }
+        Self { limit, gap, sealed: Arc::default(), number: 1, open: Vec::new(), range: None, chunks: 0 }
     }
 
     /// Appends a chunk. O(its bytes).
@@ -107,7 +108,7 @@ impl Segments {
         bytes.shrink_to_fit();
         let segment =
             Segment { number: self.number, min, max, chunks: self.chunks, saved: false, bytes: Mapped::owned(bytes) };
-        self.sealed.push(Arc::new(segment));
+        Arc::make_mut(&mut self.sealed).push(Arc::new(segment));
         self.chunks = 0;
         self.number += 1;
     }
@@ -119,7 +120,7 @@ impl Segments {
 
     /// Puts a segment in the place of the one with its number.
     pub(crate) fn replace(&mut self, saved: Segment) {
-        if let Some(place) = self.sealed.iter_mut().find(|have| have.number == saved.number) {
+        if let Some(place) = Arc::make_mut(&mut self.sealed).iter_mut().find(|have| have.number == saved.number) {
             *place = Arc::new(saved);
         }
     }
@@ -127,7 +128,7 @@ impl Segments {
     /// Adds a segment that was read at the start; numbers ascend.
     pub(crate) fn restore(&mut self, segment: Segment) {
         self.number = self.number.max(segment.number + 1);
-        self.sealed.push(Arc::new(segment));
+        Arc::make_mut(&mut self.sealed).push(Arc::new(segment));
     }
 
     /// New segments get numbers from here on.
@@ -141,7 +142,7 @@ impl Segments {
     }
 
     /// The ended segments.
-    pub(crate) fn sealed(&self) -> &[Arc<Segment>] {
+    pub(crate) fn sealed(&self) -> &Arc<Vec<Arc<Segment>>> {
         &self.sealed
     }
 
@@ -149,7 +150,7 @@ impl Segments {
     pub(crate) fn drop_before(&mut self, cutoff: i64) -> Vec<u32> {
         let gone = |segment: &&Arc<Segment>| segment.max < cutoff && segment.saved;
         let gone = self.sealed.iter().filter(gone).map(|segment| segment.number).collect();
-        self.sealed.retain(|segment| segment.max >= cutoff);
+        Arc::make_mut(&mut self.sealed).retain(|segment| segment.max >= cutoff);
         gone
     }
 
@@ -166,7 +167,7 @@ impl Segments {
     /// Bytes that are memory of ours, and bytes in files.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let (mut memory, mut files) = (self.open.capacity() as u64, 0);
-        for segment in &self.sealed {
+        for segment in self.sealed.iter() {
             *(if segment.saved { &mut files } else { &mut memory }) += segment.bytes.len() as u64;
         }
         (memory, files)

@@ -14,6 +14,9 @@ use std::{
 /// Where a cluster puts what its pods need.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+const NOT_IN_CLUSTER: &str =
+    "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, as they are in a pod; set api_server";
+
 /// The section as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -153,9 +156,7 @@ impl Settings {
         };
         let server = match file.api_server {
             Some(server) => server,
-            None => in_cluster(env).ok_or_else(|| {
-                refuse("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, as they are in a pod; set api_server".into())
-            })?,
+            None => in_cluster(env).ok_or_else(|| refuse(NOT_IN_CLUSTER.to_owned()))?,
         };
         if !["https://", "http://"].iter().any(|scheme| server.starts_with(scheme)) {
             return Err(refuse(format!("api_server {server:?} does not begin with https://")));
