@@ -22,7 +22,7 @@ fn a_broken_configuration_names_file_line_and_column() {
         ("scrape_configs:\n- job_name: a\n  scrape_intervall: 5s\n", "prometheus.yml:3:3: unknown field"),
         ("global:\n  scrape_intervall: 15s\n", "prometheus.yml:2:"),
         ("remote_write:\n- url: http://x\n", "not built"),
-        ("scrape_configs:\n- job_name: k\n  kubernetes_sd_configs:\n  - role: node\n", "not built"),
+        ("scrape_configs:\n- job_name: k\n  consul_sd_configs:\n  - server: x\n", "not built"),
     ] {
         write(text);
         let (code, output) = run(&["server", "--web.listen-address=127.0.0.1:0"], folder.path());
@@ -123,6 +123,7 @@ fn hostile_targets_fail_their_scrape_with_a_clear_error_and_a_metric() {
     crate::seed::write(&folder.path().join("prometheus.yml"), &config);
     let mut server = Program::start(&["server", "--web.listen-address=127.0.0.1:0"], folder.path());
     let api = server.address("address=");
+    server.ready();
     crate::stack::eventually(api, "count(up == 0) == 4");
     let answer: serde_json::Value = serde_json::from_str(&get(api, "/api/v1/targets").1).expect("JSON");
     for (job, _, want) in targets {

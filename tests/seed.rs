@@ -63,7 +63,9 @@ fn the_sample_configuration_works() {
     let folder = tempfile::tempdir().expect("a folder");
     write(&folder.path().join("prometheus.yml"), SAMPLE);
     let mut server = Program::start(&["server", "--web.listen-address=127.0.0.1:0"], folder.path());
-    let (status, body) = get(server.address("address="), "/api/v1/targets");
+    let api = server.address("address=");
+    server.ready();
+    let (status, body) = get(api, "/api/v1/targets");
     assert_eq!(status, 200);
     assert!(body.contains("http://localhost:9090/metrics"), "{body}");
     assert_eq!(server.stop("-TERM"), Some(0));

@@ -56,6 +56,15 @@ impl Program {
         }
     }
 
+    /// Waits until the server answers queries: it listens before it has read its log.
+    pub(crate) fn ready(&mut self) {
+        let ready = |line: &String| line.contains("Server is ready to receive web requests");
+        while !self.seen.iter().any(ready) {
+            let line = self.lines.recv_timeout(Duration::from_secs(60));
+            self.seen.push(line.unwrap_or_else(|_| panic!("never ready: {:?}", self.seen)));
+        }
+    }
+
     /// Sends a signal by number and waits for the end; returns the exit code.
     pub(crate) fn stop(mut self, signal: &str) -> Option<i32> {
         // The shell's own kill: the program of that name is in no minimal system.
@@ -147,6 +156,7 @@ fn pushed_and_scraped_values_come_back_through_promql() {
     let serve = ["server", "--web.listen-address=127.0.0.1:0"];
     let mut server = Program::start(&serve, folder.path());
     let api = server.address("address=");
+    server.ready();
     let pushed = eventually(api, "some_metric");
     assert_eq!(pushed[0]["value"][1], "3.14");
     assert_eq!(pushed[0]["metric"]["job"], "some_job");
@@ -160,6 +170,7 @@ fn pushed_and_scraped_values_come_back_through_promql() {
     assert_eq!(gateway.stop("-INT"), Some(0));
     let mut again = Program::start(&serve, folder.path());
     let api = again.address("address=");
+    again.ready();
     let kept = query(api, "last_over_time(some_metric[1h])");
     assert_eq!(kept[0]["value"][1], "3.14", "what was stored survives the end of the process");
     assert_eq!(again.stop("-INT"), Some(0));
@@ -185,6 +196,7 @@ fn the_whole_stack_runs_in_one_process() {
     for _ in 0..3 {
         stack.address("address=");
     }
+    stack.ready();
     assert_eq!(get(api, "/query").0, 200);
     eventually(api, "node_load1");
     eventually(api, "up{job=\"pushgateway\"} == 1");

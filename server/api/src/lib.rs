@@ -38,6 +38,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+/// The configuration of a scrape pool, by its name.
+pub type PoolConfig = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Writes a line of the query log, which is made only where there is such a log.
+pub type QueryLog = Box<dyn Fn(&dyn Fn() -> String) + Send + Sync>;
+
 /// What the API answers from.
 pub struct Backend {
     /// Where series are stored.
@@ -61,7 +67,7 @@ pub struct Backend {
     /// The configuration in force, without secrets.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// The section of a scrape pool in it.
-    pub pool_config: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub pool_config: PoolConfig,
     /// Flags by name.
     pub flags: Vec<(String, String)>,
     /// The server's own metrics.
@@ -73,7 +79,7 @@ pub struct Backend {
     /// Queries that may run at once.
     pub queries: Arc<tokio::sync::Semaphore>,
     /// Appends a line to the log of queries, if there is one.
-    pub query_log: Box<dyn Fn(&dyn Fn() -> String) + Send + Sync>,
+    pub query_log: QueryLog,
     /// The queries that run now and the slowest that have.
     pub running: Running,
     /// Whether an operator may delete, snapshot and cancel.
