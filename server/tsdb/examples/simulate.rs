@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask simulate --seeds N`. What was committed survives a kill, what was synced a power cut, what was deleted
 //! never comes back, nothing is found that was never written, and a calm start always succeeds and can write. The first
-//! seed that breaks a promise is printed, and the exit code is 1. The ordinary tests have shorter lives of their own, in `db_tests`.
+//! seed that breaks a promise is printed, and the exit code is 1. The ordinary tests have shorter lives of their own.
 
 use model::{Labels, MatchOp, Matcher, Timestamp};
 use std::{
