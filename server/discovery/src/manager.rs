@@ -28,6 +28,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Told the groups of a job whenever they changed: all of them, in no order that means anything.
 pub type Deliver = Box<dyn Fn(&str, Vec<Arc<Group>>) + Send + Sync>;
 
+/// A job and all its groups.
+type Told = (String, Vec<Arc<Group>>);
+
 /// What mechanisms need of their process.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -235,8 +238,7 @@ impl Inner {
     }
 
     /// Jobs to tell now, and when the next one will be.
-    #[allow(clippy::type_complexity, reason = "used once, right above")]
-    fn due(&self) -> (Vec<(String, Vec<Arc<Group>>)>, Option<Monotonic>) {
+    fn due(&self) -> (Vec<Told>, Option<Monotonic>) {
         let now = self.environment.clock.now();
         let mut state = self.state.lock();
         let State { providers, jobs, .. } = &mut *state;

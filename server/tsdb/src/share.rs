@@ -45,11 +45,10 @@ impl Share for Pending {
         let (min, max) = self.range;
         for (part, stored) in &self.stored {
             let mut clocks = ClockCache::new();
-            let older = |tombstone: &&Tombstone| part.number < tombstone.number;
             for group in stored.chunk_by(|(_, a), (_, b)| a / GROUP as u32 == b / GROUP as u32) {
                 let ids: Vec<u32> = group.iter().map(|(_, series)| *series).collect();
                 for ((entry, _), mut points) in group.iter().zip(part.points(&ids, min, max, &mut clocks)?) {
-                    tombstones::cut(self.tombstones.iter().filter(older), &self.series[*entry].labels, &mut points);
+                    tombstones::cut_stored(&self.tombstones, part.number, &self.series[*entry].labels, &mut points);
                     all[*entry].append(points);
                 }
             }

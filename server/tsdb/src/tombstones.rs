@@ -111,6 +111,11 @@ pub(crate) fn cut<'a>(tombstones: impl IntoIterator<Item = &'a Tombstone>, label
     }
 }
 
+/// The same for samples of the part with this number: what was written after a tombstone is not hidden by it.
+pub(crate) fn cut_stored(tombstones: &[Tombstone], part: u64, labels: &Labels, points: &mut Points) {
+    cut(tombstones.iter().filter(|tombstone| part < tombstone.number), labels, points);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -180,8 +180,7 @@ impl Source {
         self.ids.pop_front();
         let mut points = self.ready.pop_front().unwrap_or_default();
         if let Some(labels) = &self.next {
-            let older = |tombstone: &&Tombstone| self.part.number < tombstone.number;
-            tombstones::cut(self.tombstones.iter().filter(older), labels, &mut points);
+            tombstones::cut_stored(&self.tombstones, self.part.number, labels, &mut points);
         }
         self.look()?;
         Ok(points)
